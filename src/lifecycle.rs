@@ -1,0 +1,84 @@
+//! Supervised tasks and the two-step stop.
+//!
+//! Every background task is spawned here and nowhere else, so that none is left behind when the
+//! process stops. The *soft* signal asks a task to finish what it has in hand; the *hard* one
+//! drops it where it stands.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The tasks of one running application, and its stop signals.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    soft: CancellationToken,
+    hard: CancellationToken,
+    failed: CancellationToken,
+}
+
+impl Tasks {
+    /// No tasks yet, running.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Spawns `task`. It should end soon after [`Tasks::stopping`] and is dropped at the hard
+    /// stop. A panic in it stops the whole application, as a failure.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let tasks = self.clone();
+        let hard = self.hard.clone();
+        // The inner task catches a panic, the outer one reports it: a worker that died silently
+        // would leave payments waiting for ever.
+        let inner = self.tracker.spawn(async move { hard.run_until_cancelled(task).await });
+        tokio::spawn(async move {
+            if let Err(error) = inner.await
+                && error.is_panic()
+            {
+                tracing::error!(task = name, "task {name} panicked; the application stops");
+                tasks.failed.cancel();
+                tasks.soft.cancel();
+            }
+        });
+    }
+
+    /// Asks every task to finish.
+    pub fn stop(&self) {
+        self.soft.cancel();
+    }
+
+    /// Reports that a task cannot go on: stops the application as a failure.
+    pub fn fail(&self) {
+        self.failed.cancel();
+        self.soft.cancel();
+    }
+
+    /// Whether the stop was asked for by a failure.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_cancelled()
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_stopping(&self) -> bool {
+        self.soft.is_cancelled()
+    }
+
+    /// Waits until a stop is asked for.
+    pub async fn stopping(&self) {
+        self.soft.cancelled().await;
+    }
+
+    /// Asks every task to finish, waits for them up to `patience`, then drops the rest.
+    pub async fn shutdown(&self, patience: Duration) {
+        self.soft.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(patience, self.tracker.wait()).await.is_err() {
+            tracing::warn!("some tasks did not finish in time and are dropped");
+        }
+        self.hard.cancel();
+        self.tracker.wait().await;
+    }
+}

@@ -1,0 +1,3 @@
+//! The `freeline` command.
+
+fn main() {}
