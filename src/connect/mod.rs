@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 
+pub use crate::core::dispatch::SendMode;
 use crate::core::id::{LineId, TreatmentId, UserId};
 use crate::core::outcome::Answer;
 use crate::core::time::Time;
@@ -37,16 +38,6 @@ pub enum HookKind {
     Line,
     /// The events for the bot of a line; also what lets us write as the bot.
     Bot,
-}
-
-/// How a message is written into a chat (`connect-api.md` 4.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SendMode {
-    /// The bot writes on behalf of the specialist: `general_settings` is set, the line's own
-    /// rules of closing apply.
-    Bot,
-    /// The specialist writes: `bot_as_spec` is set.
-    Specialist,
 }
 
 /// One message to be sent.

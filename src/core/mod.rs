@@ -3,7 +3,15 @@
 //! Invariant: nothing in here waits, does input or output, reads a clock, rolls dice, or logs.
 //! Time and randomness come in as arguments; what has to happen goes out as data.
 
+pub mod dispatch;
 pub mod event;
 pub mod id;
+pub mod line;
+pub mod number;
+pub mod occupancy;
 pub mod outcome;
+pub mod payment;
+pub mod retry;
 pub mod time;
+pub mod treatment;
+pub mod why;

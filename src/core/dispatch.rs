@@ -1,0 +1,349 @@
+//! Dispatches: one try to send one payment to one line, which is also the line's reservation.
+//!
+//! [`choose`] decides which waiting payments go to which lines; [`conclude`] decides what follows
+//! from the answer of the platform.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::id::{LineId, PaymentId, TreatmentId, UserId};
+use crate::core::line::{Line, LineState};
+use crate::core::outcome::{Answer, NotDone};
+use crate::core::payment::{Payment, PaymentState};
+use crate::core::retry::Backoff;
+use crate::core::time::{Span, Time};
+use crate::core::why::{Reason, ReasonCode, codes};
+
+/// How long a refusal of a user on a line is remembered.
+pub const REFUSAL_REMEMBERED: Span = Span::from_secs(3_600);
+
+/// How long to wait for the treatment of a message that the platform took, before one look.
+pub const TREATMENT_EXPECTED_WITHIN: Span = Span::from_secs(120);
+
+/// How a message is written into a chat (`connect-api.md` 4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendMode {
+    /// The bot writes on behalf of the specialist: `general_settings` is set, the line's own
+    /// rules of closing apply.
+    Bot,
+    /// The specialist writes: `bot_as_spec` is set.
+    Specialist,
+}
+
+codes! {
+    /// Where a dispatch is on its way.
+    Phase {
+        /// The line is set aside; nothing was sent.
+        Reserved = "reserved",
+        /// A call is under way, or was when its caller vanished.
+        Sending = "sending",
+        /// The call ended and nobody knows how.
+        InDoubt = "in_doubt",
+        /// The platform took the message; its treatment was not seen yet.
+        Sent = "sent",
+        /// Its treatment is open.
+        Open = "open",
+        /// Its treatment is over.
+        Closed = "closed",
+        /// The platform refused it.
+        Refused = "refused",
+        /// It was surely not sent and will not be.
+        Undone = "undone",
+    }
+}
+
+impl Phase {
+    /// Whether the line is set aside for it and its treatment is not known yet.
+    pub const fn is_pending(self) -> bool {
+        matches!(self, Self::Reserved | Self::Sending | Self::InDoubt | Self::Sent)
+    }
+
+    /// Whether it holds its slot on the line.
+    pub const fn is_active(self) -> bool {
+        self.is_pending() || matches!(self, Self::Open)
+    }
+}
+
+codes! {
+    /// What is known of the bot hook in the course of one dispatch.
+    Rehook {
+        /// It was not suspected.
+        No = "no",
+        /// It is to be set before the next try.
+        Wanted = "wanted",
+        /// It was set; a further refusal is meant.
+        Done = "done",
+    }
+}
+
+/// One try to send one payment to one line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dispatch {
+    /// Its id.
+    pub id: i64,
+    /// The payment it is for.
+    pub payment: PaymentId,
+    /// The line; follows the treatment when that moves.
+    pub line: LineId,
+    /// The user.
+    pub user: UserId,
+    /// The specialist written as.
+    pub author: Option<UserId>,
+    /// Which of the line's places it holds; `None` when a move or the platform put it beyond them.
+    pub slot: Option<i64>,
+    /// Where it is.
+    pub phase: Phase,
+    /// Its treatment.
+    pub treatment: Option<TreatmentId>,
+    /// Goes up with every claim: an answer that comes with an older number is not ours any more.
+    pub fence: i64,
+    /// When it may be claimed, or looked after.
+    pub due_at: Time,
+    /// Until when a claim holds.
+    pub lease_until: Option<Time>,
+    /// Calls in a row that were surely not carried out.
+    pub failures: i64,
+    /// When it was first claimed, in our time.
+    pub claimed_at: Option<Time>,
+    /// When the platform said that it took it.
+    pub sent_at: Option<Time>,
+    /// The bot hook.
+    pub rehook: Rehook,
+    /// `message_id` of its echo: both kinds of hook deliver the same echo.
+    pub echo: Option<String>,
+}
+
+/// A payment that waits, as much of it as a choice needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// Its id.
+    pub payment: PaymentId,
+    /// The user a treatment is opened for.
+    pub user: UserId,
+}
+
+/// What a choice looks at: the lines of one manager and the head of their queue.
+#[derive(Clone, Debug)]
+pub struct Floor {
+    /// All lines of the manager.
+    pub lines: Vec<Line>,
+    /// The waiting payments, in the order they leave.
+    pub waiting: Vec<Waiting>,
+    /// Users that the platform refused on a line, with its words, as long as that is remembered.
+    pub refused: BTreeMap<(LineId, UserId), String>,
+    /// Users that have an open treatment or a dispatch on a line.
+    pub present: BTreeSet<(LineId, UserId)>,
+}
+
+/// What was decided for one waiting payment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Choice {
+    /// It goes to this line.
+    Line(LineId),
+    /// The platform refuses its user on every enabled line; in its words.
+    RefusedEverywhere(String),
+    /// It has to wait.
+    Waits,
+}
+
+/// Decides for each waiting payment, in order, and takes the room it gives away.
+pub fn choose(floor: &mut Floor) -> Vec<(PaymentId, Choice)> {
+    floor.lines.sort_by(|a, b| {
+        (a.position, a.last_used_at, &a.id).cmp(&(b.position, b.last_used_at, &b.id))
+    });
+    let waiting = std::mem::take(&mut floor.waiting);
+    waiting.into_iter().map(|one| (one.payment.clone(), choose_for(floor, &one))).collect()
+}
+
+fn choose_for(floor: &mut Floor, one: &Waiting) -> Choice {
+    let pair = |line: &Line| (line.id.clone(), one.user.clone());
+    let fits = |line: &&mut Line| {
+        line.occupancy.room() > 0
+            && !floor.refused.contains_key(&pair(line))
+            && !floor.present.contains(&pair(line))
+    };
+    if let Some(line) = floor.lines.iter_mut().find(fits) {
+        line.occupancy.reserved += 1;
+        let id = line.id.clone();
+        floor.present.insert((id.clone(), one.user.clone()));
+        return Choice::Line(id);
+    }
+    let mut enabled = floor.lines.iter().filter(|line| line.occupancy.enabled).peekable();
+    if enabled.peek().is_none() {
+        return Choice::Waits;
+    }
+    let words: Option<Vec<&String>> = enabled.map(|line| floor.refused.get(&pair(line))).collect();
+    match words {
+        Some(words) => Choice::RefusedEverywhere(words.first().map_or("", |w| w).to_owned()),
+        None => Choice::Waits,
+    }
+}
+
+/// Why a waiting payment does not go to a line, one reason for each line of its manager.
+pub fn obstacles(floor: &Floor, user: &UserId) -> Vec<Reason> {
+    if floor.lines.is_empty() {
+        return vec![Reason::plain(ReasonCode::NoLines)];
+    }
+    let why = |line: &Line| {
+        let pair = (line.id.clone(), user.clone());
+        let code = match line.occupancy.state() {
+            LineState::Disabled => ReasonCode::LineDisabled,
+            LineState::Paused => ReasonCode::LinePaused,
+            LineState::Unknown => ReasonCode::LineUnknown,
+            LineState::Busy => ReasonCode::LineBusy,
+            LineState::Reserved => ReasonCode::LineIsReserved,
+            LineState::Free if floor.refused.contains_key(&pair) => ReasonCode::UserRefused,
+            LineState::Free if floor.present.contains(&pair) => ReasonCode::UserOnLine,
+            LineState::Free => return None,
+        };
+        let reason = Reason::on_line(code, line.id.clone());
+        Some(match floor.refused.get(&pair) {
+            Some(words) if code == ReasonCode::UserRefused => reason.saying(words),
+            _ => reason,
+        })
+    };
+    floor.lines.iter().filter_map(why).collect()
+}
+
+/// What a conclusion needs to know beside the dispatch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// How messages are written.
+    pub mode: SendMode,
+    /// How long to wait for an echo before looking at the line.
+    pub in_doubt_after: Span,
+}
+
+/// What else has to be written down after a conclusion.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Consequence {
+    /// Nothing.
+    Nothing,
+    /// The user is not wanted on this line: remembered with the platform's words.
+    RememberRefusal(String),
+}
+
+/// Draws the conclusion from the answer to the call of a claimed dispatch.
+///
+/// The caller has checked the fencing number. If an echo was faster than the answer, the dispatch
+/// is no longer `Sending` and the answer changes nothing.
+pub fn conclude(
+    dispatch: &mut Dispatch,
+    payment: &mut Payment,
+    answer: &Answer,
+    policy: Policy,
+    now: Time,
+) -> Consequence {
+    if dispatch.phase != Phase::Sending {
+        if *answer == Answer::Done && dispatch.sent_at.is_none() {
+            dispatch.sent_at = Some(now);
+        }
+        return Consequence::Nothing;
+    }
+    dispatch.lease_until = None;
+    match answer {
+        Answer::Done => {
+            taken(dispatch, payment, now, Reason::plain(ReasonCode::MessageTaken));
+            Consequence::Nothing
+        }
+        Answer::NotDone { why, retry_after } => {
+            not_done(dispatch, payment, why, *retry_after, now);
+            Consequence::Nothing
+        }
+        Answer::Unknown { detail } => {
+            doubt(dispatch, payment, detail, policy.in_doubt_after, now);
+            Consequence::Nothing
+        }
+        Answer::Refused { status, text } => {
+            refused(dispatch, payment, (*status, text), policy.mode, now)
+        }
+    }
+}
+
+/// The platform has the message.
+fn taken(dispatch: &mut Dispatch, payment: &mut Payment, now: Time, reason: Reason) {
+    dispatch.phase = Phase::Sent;
+    dispatch.sent_at = Some(now);
+    dispatch.due_at = now.plus(TREATMENT_EXPECTED_WITHIN);
+    payment.line = Some(dispatch.line.clone());
+    payment.dispatched_at = payment.dispatched_at.or(Some(now));
+    payment.become_(PaymentState::Dispatched, Reason { line: payment.line.clone(), ..reason });
+}
+
+fn not_done(
+    dispatch: &mut Dispatch,
+    payment: &mut Payment,
+    why: &NotDone,
+    retry_after: Option<Span>,
+    now: Time,
+) {
+    dispatch.phase = Phase::Reserved;
+    let words = match why {
+        NotDone::NeverConnected(detail) => format!("no connection came up ({detail})"),
+        NotDone::RateLimited => "429, too many calls".to_owned(),
+        NotDone::Unauthorized => "401, our credentials were refused".to_owned(),
+        NotDone::NoBudget => "our budget of calls is used up".to_owned(),
+    };
+    // Waiting for our own budget says nothing about the platform: no backoff for it.
+    dispatch.failures += i64::from(*why != NotDone::NoBudget);
+    let wait = match why {
+        NotDone::NoBudget => Span::ZERO,
+        NotDone::NeverConnected(_) | NotDone::RateLimited | NotDone::Unauthorized => {
+            Backoff::PLATFORM.after(dispatch.failures)
+        }
+    };
+    dispatch.due_at = now.plus(retry_after.unwrap_or(Span::ZERO).max(wait));
+    let reason = Reason::on_line(ReasonCode::TryAgain, dispatch.line.clone()).saying(words);
+    // A platform that is down for an hour must not fill the timeline: one entry says it all.
+    if payment.reason.code == ReasonCode::TryAgain {
+        payment.reason = reason;
+    } else {
+        payment.become_(PaymentState::Sending, reason);
+    }
+}
+
+/// From now on only an echo or a look can tell.
+pub fn doubt(
+    dispatch: &mut Dispatch,
+    payment: &mut Payment,
+    detail: &str,
+    in_doubt_after: Span,
+    now: Time,
+) {
+    dispatch.phase = Phase::InDoubt;
+    dispatch.lease_until = None;
+    dispatch.due_at = now.plus(in_doubt_after);
+    let reason = Reason::on_line(ReasonCode::OutcomeUnknown, dispatch.line.clone());
+    payment.become_(PaymentState::InDoubt, reason.saying(detail));
+}
+
+fn refused(
+    dispatch: &mut Dispatch,
+    payment: &mut Payment,
+    (status, text): (u16, &str),
+    mode: SendMode,
+    now: Time,
+) -> Consequence {
+    let words = if text.is_empty() { format!("{status}") } else { format!("{status}, {text}") };
+    let on_line = |code| Reason::on_line(code, dispatch.line.clone()).saying(words.clone());
+    // connect-api.md 5.6: what a missing bot hook answers is not documented, 403 most likely; the
+    // recorded 403 of a user who is not subscribed names the subscriber.
+    let hook_suspected = status == 403
+        && mode == SendMode::Bot
+        && dispatch.rehook == Rehook::No
+        && !text.to_ascii_lowercase().contains("subscriber");
+    if hook_suspected {
+        dispatch.phase = Phase::Reserved;
+        dispatch.rehook = Rehook::Wanted;
+        dispatch.due_at = now;
+        payment.become_(PaymentState::Sending, on_line(ReasonCode::HookMissing));
+        return Consequence::Nothing;
+    }
+    dispatch.phase = Phase::Refused;
+    // 400, 413 and 422 speak of the message itself: no other line would take it.
+    if matches!(status, 400 | 413 | 422) {
+        payment.become_(PaymentState::Rejected, on_line(ReasonCode::RefusedForGood));
+        return Consequence::Nothing;
+    }
+    payment.become_(PaymentState::Queued, on_line(ReasonCode::LineRefused));
+    Consequence::RememberRefusal(words)
+}
