@@ -60,7 +60,7 @@ pub fn apply_event(view: &mut View, event: &Event, heard_at: Time) -> Verdict {
     if message_type == event::TEXT {
         apply_echo(view, event, &sign);
     }
-    settle_dispatches(view, heard_at);
+    settle(view, heard_at);
     verdict
 }
 
@@ -272,7 +272,7 @@ fn revive(
 }
 
 /// Brings dispatches in line with the treatments they opened.
-fn settle_dispatches(view: &mut View, now: Time) {
+pub fn settle(view: &mut View, now: Time) {
     let View { treatments, dispatches, payments } = view;
     for dispatch in dispatches.values_mut() {
         let Some(payment) = payments.get_mut(&dispatch.payment) else { continue };
@@ -388,7 +388,7 @@ pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
         view.treatments.end(&treatment.id, &sign, EndKind::NotListed, None);
     }
     settle_by_look(view, snapshot, now);
-    settle_dispatches(view, now);
+    settle(view, now);
 }
 
 /// Settles what waits for a look at this line.

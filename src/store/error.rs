@@ -1,0 +1,75 @@
+//! What can go wrong with the database.
+
+use std::fmt;
+
+/// A use case of the store did not happen; nothing of it was written.
+#[derive(Debug)]
+pub struct StoreError {
+    doing: &'static str,
+    cause: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("the database did not do it")]
+    Database(#[source] sqlx::Error),
+    #[error("the migrations could not be applied")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+    #[error("{table}.{column} holds {value:?}, which no version of this program writes")]
+    Inconsistent { table: &'static str, column: &'static str, value: String },
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl StoreError {
+    /// The database failed while doing this.
+    pub(crate) const fn database(doing: &'static str, source: sqlx::Error) -> Self {
+        Self { doing, cause: Cause::Database(source) }
+    }
+
+    /// A migration failed.
+    pub(crate) const fn migration(doing: &'static str, source: sqlx::migrate::MigrateError) -> Self {
+        Self { doing, cause: Cause::Migration(source) }
+    }
+
+    /// A stored value is not one of ours.
+    pub(crate) fn inconsistent(table: &'static str, column: &'static str, value: &str) -> Self {
+        let value = value.chars().take(64).collect();
+        Self { doing: "read a row", cause: Cause::Inconsistent { table, column, value } }
+    }
+
+    /// The database cannot be used as it is; `words` say why and what to do.
+    pub(crate) fn refused(doing: &'static str, words: impl Into<String>) -> Self {
+        Self { doing, cause: Cause::Refused(words.into()) }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {}", self.doing)
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Says what was being done when the database failed.
+pub(crate) trait Doing<T> {
+    /// `doing` completes the sentence "could not …".
+    fn doing(self, doing: &'static str) -> super::Result<T>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, doing: &'static str) -> super::Result<T> {
+        self.map_err(|error| StoreError::database(doing, error))
+    }
+}
+
+impl<T> Doing<T> for Result<T, sqlx::migrate::MigrateError> {
+    fn doing(self, doing: &'static str) -> super::Result<T> {
+        self.map_err(|error| StoreError::migration(doing, error))
+    }
+}

@@ -1,0 +1,251 @@
+//! The database: the truth and the queue.
+//!
+//! [`Store`] has one method per use case, and each is one transaction. Every method either does
+//! all of what it says or nothing. No method waits for anything but the database.
+//!
+//! Both engines run the same text of SQL: `sql` is compiled once for each, in [`sqlite`] and
+//! [`postgres`], which add how to open, to migrate, and to begin a transaction.
+//!
+//! Invariant: every decision about lines, dispatches and payments is taken in a *serial*
+//! transaction. On SQLite that is its one writer, on PostgreSQL an advisory lock, so that no two
+//! decisions ever look at the same room.
+
+use async_trait::async_trait;
+
+use crate::core::dispatch::{Policy, Rehook};
+use crate::core::event::Event;
+use crate::core::id::{LineId, PaymentId, TreatmentId, UserId};
+use crate::core::occupancy::Listed;
+use crate::core::outcome::Answer;
+use crate::core::payment::{Command, CommandRefused};
+use crate::core::time::{Span, Time};
+
+pub use error::StoreError;
+pub use model::*;
+
+mod error;
+mod model;
+pub mod postgres;
+pub mod sqlite;
+
+/// Result of a store's method.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// What the store needs to know to take decisions inside its transactions.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How messages are written, and how long a doubt waits for its echo.
+    pub policy: Policy,
+    /// The user treatments are opened for, where neither payment nor counterparty names one.
+    pub default_user: Option<UserId>,
+    /// The specialist to write as, where neither payment nor manager names one.
+    pub default_author: Option<UserId>,
+    /// Reads a kept event body; the wire format is known elsewhere.
+    pub read_event: fn(&[u8]) -> std::result::Result<Event, String>,
+    /// Whether notices can be sent; otherwise they are only shown.
+    pub notices_are_sent: bool,
+}
+
+/// The database behind the application.
+#[async_trait]
+pub trait Store: Send + Sync {
+    // --- events -------------------------------------------------------------------------------
+
+    /// Keeps events as they came, all or none, and recognises copies. They are on disk afterwards.
+    async fn keep_events(&self, events: &[NewEvent]) -> Result<Vec<Kept>>;
+
+    /// Takes up to `limit` kept events into account, oldest first; answers how many.
+    async fn apply_events(&self, now: Time, limit: i64) -> Result<usize>;
+
+    /// Lists kept events, oldest first.
+    async fn list_events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>>;
+
+    // --- directory ----------------------------------------------------------------------------
+
+    /// Makes the directory what is given; what is missing is disabled, not deleted.
+    async fn replace_directory(&self, directory: &Directory, now: Time) -> Result<()>;
+
+    /// The directory as it was given.
+    async fn directory(&self) -> Result<Directory>;
+
+    /// Adds or replaces one manager.
+    async fn put_manager(&self, manager: &Manager, now: Time) -> Result<()>;
+
+    /// Adds or replaces one line; `false` if its manager is not in the directory.
+    async fn put_line(&self, line: &LineEntry, now: Time) -> Result<bool>;
+
+    /// Adds or replaces one counterparty; `false` if its manager is not in the directory.
+    async fn put_counterparty(&self, counterparty: &Counterparty, now: Time) -> Result<bool>;
+
+    /// Pauses a line with a reason, or resumes it with `None`; `false` if it is not known.
+    async fn pause_line(&self, line: &LineId, reason: Option<&str>, now: Time) -> Result<bool>;
+
+    // --- payments -----------------------------------------------------------------------------
+
+    /// Takes a payment in; the same key and content is the same payment.
+    async fn add_payment(&self, payment: &NewPayment, now: Time) -> Result<Added>;
+
+    /// Carries out a person's command; `None` if there is no such payment.
+    async fn command_payment(
+        &self,
+        id: &PaymentId,
+        command: Command,
+        words: &str,
+        now: Time,
+    ) -> Result<Option<std::result::Result<(), CommandRefused>>>;
+
+    /// One payment with its timeline and reasons.
+    async fn payment(&self, id: &PaymentId) -> Result<Option<PaymentDetails>>;
+
+    /// Lists payments, oldest first.
+    async fn list_payments(&self, filter: &PaymentFilter) -> Result<Vec<PaymentRecord>>;
+
+    /// Looks again at up to `limit` payments whose directory has changed; answers how many.
+    async fn recheck_payments(&self, now: Time, limit: i64) -> Result<usize>;
+
+    /// Has every waiting payment looked at again, as after a change of settings.
+    async fn recheck_all(&self) -> Result<()>;
+
+    // --- dispatch -----------------------------------------------------------------------------
+
+    /// Hands waiting payments of one due manager to free lines; `None` if no manager is due.
+    async fn dispatch(&self, now: Time) -> Result<Option<DispatchRound>>;
+
+    /// Claims up to `limit` due dispatches until `lease_until`.
+    async fn claim_dispatches(
+        &self,
+        owner: &str,
+        now: Time,
+        lease_until: Time,
+        limit: i64,
+    ) -> Result<Vec<ClaimedDispatch>>;
+
+    /// Writes down that the bot hook of a claimed dispatch's line was dealt with.
+    async fn record_rehook(&self, dispatch: i64, fence: i64, rehook: Rehook) -> Result<()>;
+
+    /// Writes down the answer to a claimed dispatch's call and what follows; `false` if somebody
+    /// else has claimed it since, and nothing was written.
+    async fn record_answer(
+        &self,
+        dispatch: i64,
+        fence: i64,
+        answer: &Answer,
+        now: Time,
+    ) -> Result<bool>;
+
+    /// Puts dispatches in doubt whose claim has run out, or whose owner is `gone`: everybody but
+    /// `Some(owner)`. Answers how many.
+    async fn expire_claims(&self, now: Time, survivor: Option<&str>) -> Result<usize>;
+
+    // --- looks at the platform ------------------------------------------------------------------
+
+    /// Lines whose open treatments are to be looked at now, at most `limit`.
+    async fn lines_to_look_at(&self, now: Time, limit: i64) -> Result<Vec<LineId>>;
+
+    /// Takes listed open treatments of one line into account, asked for at `requested_at`.
+    async fn record_look(
+        &self,
+        line: &LineId,
+        listed: &[Listed],
+        requested_at: Time,
+        now: Time,
+    ) -> Result<()>;
+
+    /// Puts a look off that was not answered.
+    async fn postpone_look(&self, line: &LineId, now: Time) -> Result<()>;
+
+    /// Forgets what is open on every line, as after a time in which no event could be received.
+    async fn forget_occupancy(&self, now: Time) -> Result<()>;
+
+    // --- hooks --------------------------------------------------------------------------------
+
+    /// Every line of the directory with what is known of its hooks.
+    async fn hook_targets(&self) -> Result<Vec<HookTarget>>;
+
+    /// Writes down what was found or done about one hook.
+    async fn record_hook(&self, line: &LineId, hook: &HookRecord) -> Result<()>;
+
+    /// Writes down whether a line's hooks are all set: only then its occupancy can be known.
+    /// Answers whether that is news; the line is then looked at anew.
+    async fn record_hooked(&self, line: &LineId, hooked: bool, now: Time) -> Result<bool>;
+
+    /// Remembers an address as ours and answers all addresses that ever were.
+    async fn own_urls(&self, url: &str) -> Result<Vec<String>>;
+
+    // --- notices ------------------------------------------------------------------------------
+
+    /// Claims up to `limit` due notices until `lease_until`.
+    async fn claim_notices(
+        &self,
+        owner: &str,
+        now: Time,
+        lease_until: Time,
+        limit: i64,
+    ) -> Result<Vec<ClaimedNotice>>;
+
+    /// Writes down what became of a claimed notice; `false` if somebody else has it now.
+    async fn record_notice(
+        &self,
+        notice: i64,
+        fence: i64,
+        outcome: &NoticeOutcome,
+        now: Time,
+    ) -> Result<bool>;
+
+    /// Deals with notices whose claim has run out or whose owner is gone: they may have been sent.
+    async fn expire_notices(&self, now: Time, survivor: Option<&str>) -> Result<usize>;
+
+    // --- reading ------------------------------------------------------------------------------
+
+    /// Lines with their occupancy, by manager and position.
+    async fn list_lines(&self, filter: &LineFilter) -> Result<Vec<LineReport>>;
+
+    /// Treatments, newest first.
+    async fn list_treatments(&self, filter: &TreatmentFilter) -> Result<Vec<TreatmentRecord>>;
+
+    /// One treatment.
+    async fn treatment(&self, id: &TreatmentId) -> Result<Option<TreatmentRecord>>;
+
+    /// Counts and ages for the status.
+    async fn status(&self, now: Time) -> Result<StatusReport>;
+
+    /// Whether an event could be written now.
+    async fn ping(&self) -> Result<()>;
+
+    // --- work that one replica does for all -----------------------------------------------------
+
+    /// Takes or keeps a lease until `until`; answers who had it before, `None` if it is taken.
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: &str,
+        now: Time,
+        until: Time,
+    ) -> Result<Option<PreviousLease>>;
+
+    /// Gives a lease back.
+    async fn release_lease(&self, name: &str, owner: &str, now: Time) -> Result<()>;
+
+    /// The earliest time at which one of the workers has something to do by itself.
+    async fn next_due(&self) -> Result<NextDue>;
+
+    /// Closes the connections.
+    async fn close(&self);
+}
+
+/// How long a claim's lease and a page may be, for callers of the store.
+pub mod bounds {
+    use super::Span;
+
+    /// Events applied in one transaction.
+    pub const EVENTS_PER_BATCH: i64 = 256;
+    /// Payments looked at again in one transaction.
+    pub const RECHECKS_PER_BATCH: i64 = 256;
+    /// How long a claimed call may take, all its waits together, before its outcome is in doubt.
+    pub const CLAIM_LEASE: Span = Span::from_secs(15);
+    /// How long handing over a notice may take.
+    pub const NOTICE_LEASE: Span = Span::from_secs(90);
+    /// Entries on one page of a list at the most.
+    pub const PAGE_MAX: i64 = 500;
+}
+

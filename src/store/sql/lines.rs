@@ -1,0 +1,225 @@
+//! Lines: their states, kept up to date in the transaction that changes what they depend on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::FromRow;
+
+use super::hooks;
+use super::rows::{LINE, LineRow, TREATMENT, TreatmentReportRow, one_row, time, word};
+use super::{Conn, Statement};
+use crate::core::id::{LineId, ManagerId, PaymentId};
+use crate::core::line::LineState;
+use crate::core::payment::{Payment, PaymentState};
+use crate::core::time::Time;
+use crate::store::error::Doing;
+use crate::store::{LineEntry, LineFilter, LineReport, Result, TreatmentRecord};
+
+/// Open treatments and reservations shown of one line at the most.
+const SHOWN_PER_LINE: usize = 100;
+
+/// Loads lines with their counts.
+pub(super) async fn load(conn: &mut Conn, condition: &mut Statement) -> Result<Vec<LineRow>> {
+    condition.build_query_as().fetch_all(conn).await.doing("load lines")
+}
+
+/// `SELECT … FROM lines l WHERE `.
+pub(super) fn select() -> Statement {
+    let mut select = Statement::new("SELECT ");
+    select.push(LINE).push(" FROM lines l WHERE ");
+    select
+}
+
+/// Writes the states of these lines anew, and has the dispatcher look at managers with room.
+pub(super) async fn refresh(conn: &mut Conn, lines: &BTreeSet<LineId>, now: Time) -> Result<()> {
+    for manager in refresh_states(conn, lines, now).await? {
+        make_due(conn, &manager, now).await?;
+    }
+    Ok(())
+}
+
+/// Writes the states of these lines anew; answers the managers who have room on one of them.
+pub(super) async fn refresh_states(
+    conn: &mut Conn,
+    lines: &BTreeSet<LineId>,
+    now: Time,
+) -> Result<BTreeSet<String>> {
+    let mut with_room = BTreeSet::new();
+    if lines.is_empty() {
+        return Ok(with_room);
+    }
+    let mut wanted = select();
+    wanted.push("l.line_id IN (");
+    let mut list = wanted.separated(", ");
+    for line in lines {
+        list.push_bind(line.as_str().to_owned());
+    }
+    wanted.push(")");
+    for row in load(conn, &mut wanted).await? {
+        let occupancy = row.occupancy();
+        let state = occupancy.state();
+        if state.as_str() != row.state {
+            sqlx::query("UPDATE lines SET state = $1, since = $2 WHERE line_id = $3")
+                .bind(state.as_str())
+                .bind(now.micros())
+                .bind(row.line_id.clone())
+                .execute(&mut *conn)
+                .await
+                .doing("write a line's state")?;
+        }
+        if occupancy.room() > 0 {
+            with_room.insert(row.manager_id);
+        }
+    }
+    Ok(with_room)
+}
+
+/// Has the dispatcher look at a manager from `at` on.
+pub(super) async fn make_due(conn: &mut Conn, manager: &str, at: Time) -> Result<()> {
+    sqlx::query(
+        "UPDATE managers SET due_at = $1 WHERE id = $2 AND (due_at IS NULL OR due_at > $1)",
+    )
+    .bind(at.micros())
+    .bind(manager.to_owned())
+    .execute(conn)
+    .await
+    .doing("make a manager due")
+    .map(|_| ())
+}
+
+/// Has the dispatcher look at the manager of a payment that waits.
+pub(super) async fn wake_manager(conn: &mut Conn, payment: &Payment, now: Time) -> Result<()> {
+    match &payment.manager {
+        Some(manager) if payment.state == PaymentState::Queued => {
+            make_due(conn, manager.as_str(), now).await
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn pause(
+    conn: &mut Conn,
+    line: &LineId,
+    reason: Option<&str>,
+    now: Time,
+) -> Result<bool> {
+    let done = sqlx::query("UPDATE lines SET paused = $1 WHERE line_id = $2")
+        .bind(reason.map(ToOwned::to_owned))
+        .bind(line.as_str().to_owned())
+        .execute(&mut *conn)
+        .await
+        .doing("pause or resume a line")?;
+    refresh(conn, &BTreeSet::from([line.clone()]), now).await?;
+    Ok(one_row(&done))
+}
+
+pub(super) async fn list(conn: &mut Conn, filter: &LineFilter) -> Result<Vec<LineReport>> {
+    let mut wanted = select();
+    wanted.push("l.line_id > ");
+    wanted.push_bind(filter.after.as_ref().map_or("", LineId::as_str).to_owned());
+    if let Some(line) = &filter.line {
+        wanted.push(" AND l.line_id = ").push_bind(line.as_str().to_owned());
+    }
+    if let Some(manager) = &filter.manager {
+        wanted.push(" AND l.manager_id = ").push_bind(manager.as_str().to_owned());
+    }
+    if let Some(state) = filter.state {
+        wanted.push(" AND l.state = ").push_bind(state.as_str());
+    }
+    wanted.push(" ORDER BY l.line_id LIMIT ").push_bind(filter.limit);
+    let rows = load(conn, &mut wanted).await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.line_id.clone()).collect();
+    let mut treatments = open_treatments(conn, &ids).await?;
+    let mut reservations = reservations(conn, &ids).await?;
+    let mut hooks = hooks::of_lines(conn, &ids).await?;
+    rows.into_iter()
+        .map(|row| {
+            let id = LineId::new(row.line_id.clone());
+            Ok(LineReport {
+                treatments: treatments.remove(&id).unwrap_or_default(),
+                reservations: reservations.remove(&id).unwrap_or_default(),
+                hooks: hooks.remove(&id).unwrap_or_default(),
+                present: row.present == 1,
+                state: word("lines", "state", &row.state, LineState::parse)?,
+                since: Time::from_micros(row.since),
+                known_at: time(row.known_at),
+                paused: row.paused,
+                entry: LineEntry {
+                    line: id,
+                    name: row.name,
+                    manager: ManagerId::new(row.manager_id),
+                    capacity: row.capacity,
+                    position: row.position,
+                    enabled: row.enabled == 1,
+                },
+            })
+        })
+        .collect()
+}
+
+fn in_list(statement: &mut Statement, ids: &[String]) {
+    statement.push(" IN (");
+    let mut list = statement.separated(", ");
+    for id in ids {
+        list.push_bind(id.clone());
+    }
+    statement.push(")");
+}
+
+async fn open_treatments(
+    conn: &mut Conn,
+    lines: &[String],
+) -> Result<BTreeMap<LineId, Vec<TreatmentRecord>>> {
+    let mut by_line: BTreeMap<LineId, Vec<TreatmentRecord>> = BTreeMap::new();
+    if lines.is_empty() {
+        return Ok(by_line);
+    }
+    let mut wanted = Statement::new("SELECT ");
+    wanted.push(TREATMENT).push(super::treatments::PAYMENT_OF).push(
+        " FROM treatments t WHERE t.ended_at IS NULL AND t.line_id",
+    );
+    in_list(&mut wanted, lines);
+    wanted.push(" ORDER BY t.opened_at, t.treatment_id");
+    let rows: Vec<TreatmentReportRow> =
+        wanted.build_query_as().fetch_all(conn).await.doing("load open treatments")?;
+    for row in rows {
+        let record = row.into_record()?;
+        let of_line = by_line.entry(record.line.clone()).or_default();
+        if of_line.len() < SHOWN_PER_LINE {
+            of_line.push(record);
+        }
+    }
+    Ok(by_line)
+}
+
+#[derive(FromRow)]
+struct ReservationRow {
+    line_id: String,
+    payment_id: String,
+    created_at: i64,
+}
+
+async fn reservations(
+    conn: &mut Conn,
+    lines: &[String],
+) -> Result<BTreeMap<LineId, Vec<(PaymentId, Time)>>> {
+    let mut by_line: BTreeMap<LineId, Vec<(PaymentId, Time)>> = BTreeMap::new();
+    if lines.is_empty() {
+        return Ok(by_line);
+    }
+    let mut wanted = Statement::new(
+        "SELECT line_id, payment_id, created_at FROM dispatches \
+         WHERE phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') AND phase <> 'open' \
+         AND line_id",
+    );
+    in_list(&mut wanted, lines);
+    wanted.push(" ORDER BY id");
+    let rows: Vec<ReservationRow> =
+        wanted.build_query_as().fetch_all(conn).await.doing("load reservations")?;
+    for row in rows {
+        let of_line = by_line.entry(LineId::new(row.line_id)).or_default();
+        if of_line.len() < SHOWN_PER_LINE {
+            of_line.push((row.payment_id.into(), Time::from_micros(row.created_at)));
+        }
+    }
+    Ok(by_line)
+}

@@ -1,0 +1,117 @@
+//! Looks at the platform: which lines want one, and what it showed.
+
+use std::collections::BTreeSet;
+
+use super::rows::{DISPATCH, DispatchRow};
+use super::view::{self, About};
+use super::{Conn, Statement, lines};
+use crate::core::id::LineId;
+use crate::core::occupancy::{Listed, Snapshot, apply_snapshot};
+use crate::core::retry::Backoff;
+use crate::core::time::Time;
+use crate::store::Result;
+use crate::store::error::Doing;
+
+/// What the index of dispatches that wait for a look covers.
+const WAITS_FOR_LOOK: &str = "(phase = 'in_doubt' OR (phase = 'sent' AND treatment_id IS NULL))";
+
+pub(super) async fn due(conn: &mut Conn, now: Time, limit: i64) -> Result<Vec<LineId>> {
+    let mut wanted = Statement::new("SELECT line_id FROM lines WHERE look_at IS NOT NULL AND look_at <= ");
+    wanted.push_bind(now.micros());
+    wanted.push(" UNION SELECT line_id FROM dispatches WHERE ").push(WAITS_FOR_LOOK);
+    wanted.push(" AND due_at <= ").push_bind(now.micros());
+    wanted.push(" ORDER BY 1 LIMIT ").push_bind(limit);
+    let rows: Vec<(String,)> =
+        wanted.build_query_as().fetch_all(conn).await.doing("list lines to look at")?;
+    Ok(rows.into_iter().map(|(line,)| line.into()).collect())
+}
+
+pub(super) async fn record(
+    conn: &mut Conn,
+    line: &LineId,
+    listed: &[Listed],
+    requested_at: Time,
+    now: Time,
+) -> Result<()> {
+    let pairs = listed.iter().map(|one| (line.clone(), one.user.clone()));
+    let mut about = About {
+        treatments: listed.iter().map(|one| one.treatment.clone()).collect(),
+        pairs: pairs.collect(),
+        lines: BTreeSet::from([line.clone()]),
+        ..About::default()
+    };
+    // A doubt also looks at what its user opened and closed on the line meanwhile.
+    about.pairs.extend(pending_pairs(conn, line).await?);
+    let before = view::load(conn, &about).await?;
+    let mut after = before.clone();
+    apply_snapshot(&mut after, &Snapshot { line, listed, requested_at }, now);
+    view::save(conn, &before, &after, now).await?;
+    // A look that was asked for before the hooks were set says nothing about what came between.
+    sqlx::query(
+        "UPDATE lines SET known_at = $1, look_at = NULL, look_failures = 0 \
+         WHERE line_id = $2 AND hooked_at IS NOT NULL AND hooked_at <= $1",
+    )
+    .bind(requested_at.micros())
+    .bind(line.as_str().to_owned())
+    .execute(&mut *conn)
+    .await
+    .doing("write that a line was looked at")?;
+    lines::refresh(conn, &BTreeSet::from([line.clone()]), now).await
+}
+
+async fn pending_pairs(
+    conn: &mut Conn,
+    line: &LineId,
+) -> Result<Vec<(LineId, crate::core::id::UserId)>> {
+    let mut wanted = Statement::new("SELECT ");
+    wanted.push(DISPATCH).push(" FROM dispatches d WHERE ");
+    wanted.push("d.phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') AND d.line_id = ");
+    wanted.push_bind(line.as_str().to_owned());
+    let rows: Vec<DispatchRow> =
+        wanted.build_query_as().fetch_all(conn).await.doing("load a line's dispatches")?;
+    rows.into_iter()
+        .map(|row| row.into_dispatch().map(|dispatch| (dispatch.line, dispatch.user)))
+        .collect()
+}
+
+pub(super) async fn postpone(conn: &mut Conn, line: &LineId, now: Time) -> Result<()> {
+    let failures: Option<i64> =
+        sqlx::query_scalar("SELECT look_failures FROM lines WHERE line_id = $1")
+            .bind(line.as_str().to_owned())
+            .fetch_optional(&mut *conn)
+            .await
+            .doing("count the looks that failed")?;
+    let failures = failures.unwrap_or(0) + 1;
+    let next = now.plus(Backoff::LOOK.after(failures));
+    sqlx::query(
+        "UPDATE lines SET look_failures = $1, \
+         look_at = CASE WHEN look_at IS NULL THEN NULL ELSE $2 END WHERE line_id = $3",
+    )
+    .bind(failures)
+    .bind(next.micros())
+    .bind(line.as_str().to_owned())
+    .execute(&mut *conn)
+    .await
+    .doing("put a look off")?;
+    let mut doubts = Statement::new("UPDATE dispatches SET due_at = ");
+    doubts.push_bind(next.micros());
+    doubts.push(" WHERE ").push(WAITS_FOR_LOOK).push(" AND due_at <= ").push_bind(now.micros());
+    doubts.push(" AND line_id = ").push_bind(line.as_str().to_owned());
+    doubts.build().execute(conn).await.doing("put a doubt's look off").map(|_| ())
+}
+
+pub(super) async fn forget(conn: &mut Conn, now: Time) -> Result<()> {
+    sqlx::query(
+        "UPDATE lines SET known_at = NULL, look_failures = 0, \
+         look_at = CASE WHEN hooked_at IS NULL THEN NULL ELSE $1 END WHERE present = 1",
+    )
+    .bind(now.micros())
+    .execute(&mut *conn)
+    .await
+    .doing("forget what is open on the lines")?;
+    let all: Vec<String> = sqlx::query_scalar("SELECT line_id FROM lines WHERE present = 1")
+        .fetch_all(&mut *conn)
+        .await
+        .doing("list the lines of the directory")?;
+    lines::refresh(conn, &all.into_iter().map(Into::into).collect(), now).await
+}

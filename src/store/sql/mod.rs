@@ -1,0 +1,338 @@
+//! The SQL of both engines, compiled once for each.
+//!
+//! `super` is the engine: it names `Db`, opens and commits transactions, and holds the few words
+//! of SQL that differ in its `dialect`. One file a subject; every function takes the connection of
+//! a transaction that its caller began.
+
+use async_trait::async_trait;
+
+use super::{Db, Engine, dialect};
+use crate::core::dispatch::Rehook;
+use crate::core::id::{LineId, PaymentId, TreatmentId};
+use crate::core::occupancy::Listed;
+use crate::core::outcome::Answer;
+use crate::core::payment::{Command, CommandRefused};
+use crate::core::time::Time;
+use crate::store::{
+    Added, ClaimedDispatch, ClaimedNotice, Counterparty, Directory, DispatchRound, EventFilter,
+    EventRecord, HookRecord, HookTarget, Kept, LineEntry, LineFilter, LineReport, Manager,
+    NewEvent, NewPayment, NextDue, NoticeOutcome, PaymentDetails, PaymentFilter, PaymentRecord,
+    PreviousLease, Result, Rules, StatusReport, Store, TreatmentFilter, TreatmentRecord,
+};
+use crate::wake::Worker;
+
+mod directory;
+mod dispatches;
+mod events;
+mod hooks;
+mod leases;
+mod lines;
+mod looks;
+mod notices;
+mod payments;
+mod rows;
+mod status;
+mod treatments;
+mod view;
+
+/// A connection of this engine.
+type Conn = <Db as sqlx::Database>::Connection;
+/// A statement put together from parts; values are always bound.
+type Statement = sqlx::QueryBuilder<Db>;
+
+/// The store on this engine.
+#[derive(Debug)]
+pub struct SqlStore {
+    engine: Engine,
+    rules: Rules,
+}
+
+impl SqlStore {
+    pub(super) const fn new(engine: Engine, rules: Rules) -> Self {
+        Self { engine, rules }
+    }
+}
+
+/// Runs `$body` in a serial transaction and commits, ringing for `$wake`, but only
+/// `if` its result is worth it: a worker that rings for itself over nothing would never rest.
+macro_rules! serial {
+    ($store:expr, $wake:expr, |$conn:ident| $body:expr) => {
+        serial!($store, $wake, if |_| true, |$conn| $body)
+    };
+    ($store:expr, $wake:expr, if |$result:pat_param| $worth:expr, |$conn:ident| $body:expr) => {{
+        let mut tx = $store.engine.serial().await?;
+        let $conn = &mut *tx;
+        let result = $body.await?;
+        let $result = &result;
+        let wake: &[Worker] = if $worth { $wake } else { &[] };
+        $store.engine.commit(tx, wake).await?;
+        Ok(result)
+    }};
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn keep_events(&self, events: &[NewEvent]) -> Result<Vec<Kept>> {
+        let mut tx = self.engine.write().await?;
+        let kept = events::keep(&mut tx, events).await?;
+        self.engine.commit(tx, &[Worker::Intake]).await?;
+        Ok(kept)
+    }
+
+    async fn apply_events(&self, now: Time, limit: i64) -> Result<usize> {
+        serial!(self, &[Worker::Dispatcher], if |applied| *applied > 0, |conn| events::apply(
+            conn,
+            &self.rules,
+            now,
+            limit
+        ))
+    }
+
+    async fn list_events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>> {
+        events::list(&mut *self.engine.read().await?, filter).await
+    }
+
+    async fn replace_directory(&self, directory: &Directory, now: Time) -> Result<()> {
+        serial!(self, &[Worker::Dispatcher, Worker::Reconciler], |conn| directory::replace(
+            conn, directory, now
+        ))
+    }
+
+    async fn directory(&self) -> Result<Directory> {
+        directory::load(&mut *self.engine.read().await?).await
+    }
+
+    async fn put_manager(&self, manager: &Manager, now: Time) -> Result<()> {
+        serial!(self, &[Worker::Dispatcher], |conn| directory::put_manager(conn, manager, now))
+    }
+
+    async fn put_line(&self, line: &LineEntry, now: Time) -> Result<bool> {
+        serial!(self, &[Worker::Dispatcher, Worker::Reconciler], |conn| directory::put_line(
+            conn, line, now
+        ))
+    }
+
+    async fn put_counterparty(&self, counterparty: &Counterparty, now: Time) -> Result<bool> {
+        serial!(self, &[Worker::Dispatcher], |conn| directory::put_counterparty(
+            conn,
+            counterparty,
+            now
+        ))
+    }
+
+    async fn pause_line(&self, line: &LineId, reason: Option<&str>, now: Time) -> Result<bool> {
+        serial!(self, &[Worker::Dispatcher], |conn| lines::pause(conn, line, reason, now))
+    }
+
+    async fn add_payment(&self, payment: &NewPayment, now: Time) -> Result<Added> {
+        serial!(self, &[Worker::Dispatcher], |conn| payments::add(conn, &self.rules, payment, now))
+    }
+
+    async fn command_payment(
+        &self,
+        id: &PaymentId,
+        command: Command,
+        words: &str,
+        now: Time,
+    ) -> Result<Option<std::result::Result<(), CommandRefused>>> {
+        serial!(self, &[Worker::Dispatcher], |conn| payments::command_one(
+            conn,
+            &self.rules,
+            id,
+            command,
+            words,
+            now
+        ))
+    }
+
+    async fn payment(&self, id: &PaymentId) -> Result<Option<PaymentDetails>> {
+        payments::details(&mut *self.engine.read().await?, id).await
+    }
+
+    async fn list_payments(&self, filter: &PaymentFilter) -> Result<Vec<PaymentRecord>> {
+        payments::list(&mut *self.engine.read().await?, filter).await
+    }
+
+    async fn recheck_payments(&self, now: Time, limit: i64) -> Result<usize> {
+        serial!(self, &[Worker::Dispatcher], if |done| *done > 0, |conn| payments::recheck(
+            conn,
+            &self.rules,
+            now,
+            limit
+        ))
+    }
+
+    async fn recheck_all(&self) -> Result<()> {
+        serial!(self, &[Worker::Dispatcher], |conn| payments::mark_all(conn))
+    }
+
+    async fn dispatch(&self, now: Time) -> Result<Option<DispatchRound>> {
+        let wake = &[Worker::Sender, Worker::Notifier];
+        serial!(self, wake, if |round| round.is_some(), |conn| dispatches::round(
+            conn,
+            &self.rules,
+            now
+        ))
+    }
+
+    async fn claim_dispatches(
+        &self,
+        owner: &str,
+        now: Time,
+        lease_until: Time,
+        limit: i64,
+    ) -> Result<Vec<ClaimedDispatch>> {
+        serial!(self, &[], |conn| dispatches::claim(conn, owner, now, lease_until, limit))
+    }
+
+    async fn record_rehook(&self, dispatch: i64, fence: i64, rehook: Rehook) -> Result<()> {
+        serial!(self, &[], |conn| dispatches::record_rehook(conn, dispatch, fence, rehook))
+    }
+
+    async fn record_answer(
+        &self,
+        dispatch: i64,
+        fence: i64,
+        answer: &Answer,
+        now: Time,
+    ) -> Result<bool> {
+        let wake = match answer {
+            Answer::Done => &[][..],
+            Answer::NotDone { .. } => &[Worker::Sender][..],
+            Answer::Refused { .. } => &[Worker::Dispatcher, Worker::Sender][..],
+            Answer::Unknown { .. } => &[Worker::Reconciler][..],
+        };
+        serial!(self, wake, |conn| dispatches::record_answer(
+            conn,
+            &self.rules,
+            dispatch,
+            fence,
+            answer,
+            now
+        ))
+    }
+
+    async fn expire_claims(&self, now: Time, survivor: Option<&str>) -> Result<usize> {
+        serial!(self, &[Worker::Reconciler], if |n| *n > 0, |conn| dispatches::expire_claims(
+            conn,
+            &self.rules,
+            now,
+            survivor
+        ))
+    }
+
+    async fn lines_to_look_at(&self, now: Time, limit: i64) -> Result<Vec<LineId>> {
+        looks::due(&mut *self.engine.read().await?, now, limit).await
+    }
+
+    async fn record_look(
+        &self,
+        line: &LineId,
+        listed: &[Listed],
+        requested_at: Time,
+        now: Time,
+    ) -> Result<()> {
+        serial!(self, &[Worker::Dispatcher], |conn| looks::record(
+            conn,
+            line,
+            listed,
+            requested_at,
+            now
+        ))
+    }
+
+    async fn postpone_look(&self, line: &LineId, now: Time) -> Result<()> {
+        serial!(self, &[], |conn| looks::postpone(conn, line, now))
+    }
+
+    async fn forget_occupancy(&self, now: Time) -> Result<()> {
+        serial!(self, &[Worker::Reconciler], |conn| looks::forget(conn, now))
+    }
+
+    async fn hook_targets(&self) -> Result<Vec<HookTarget>> {
+        hooks::targets(&mut *self.engine.read().await?).await
+    }
+
+    async fn record_hook(&self, line: &LineId, hook: &HookRecord) -> Result<()> {
+        serial!(self, &[], |conn| hooks::record(conn, line, hook))
+    }
+
+    async fn record_hooked(&self, line: &LineId, hooked: bool, now: Time) -> Result<bool> {
+        let wake = &[Worker::Reconciler, Worker::Dispatcher];
+        serial!(self, wake, if |changed| *changed, |conn| hooks::record_hooked(
+            conn, line, hooked, now
+        ))
+    }
+
+    async fn own_urls(&self, url: &str) -> Result<Vec<String>> {
+        serial!(self, &[], |conn| hooks::own_urls(conn, url))
+    }
+
+    async fn claim_notices(
+        &self,
+        owner: &str,
+        now: Time,
+        lease_until: Time,
+        limit: i64,
+    ) -> Result<Vec<ClaimedNotice>> {
+        serial!(self, &[], |conn| notices::claim(conn, owner, now, lease_until, limit))
+    }
+
+    async fn record_notice(
+        &self,
+        notice: i64,
+        fence: i64,
+        outcome: &NoticeOutcome,
+        now: Time,
+    ) -> Result<bool> {
+        serial!(self, &[], |conn| notices::record(conn, notice, fence, outcome, now))
+    }
+
+    async fn expire_notices(&self, now: Time, survivor: Option<&str>) -> Result<usize> {
+        serial!(self, &[], |conn| notices::expire(conn, now, survivor))
+    }
+
+    async fn list_lines(&self, filter: &LineFilter) -> Result<Vec<LineReport>> {
+        lines::list(&mut *self.engine.read().await?, filter).await
+    }
+
+    async fn list_treatments(&self, filter: &TreatmentFilter) -> Result<Vec<TreatmentRecord>> {
+        treatments::list(&mut *self.engine.read().await?, filter).await
+    }
+
+    async fn treatment(&self, id: &TreatmentId) -> Result<Option<TreatmentRecord>> {
+        treatments::one(&mut *self.engine.read().await?, id).await
+    }
+
+    async fn status(&self, now: Time) -> Result<StatusReport> {
+        status::report(&mut *self.engine.read().await?, now).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        let mut tx = self.engine.write().await?;
+        status::touch(&mut tx).await?;
+        self.engine.commit(tx, &[]).await
+    }
+
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: &str,
+        now: Time,
+        until: Time,
+    ) -> Result<Option<PreviousLease>> {
+        serial!(self, &[], |conn| leases::acquire(conn, name, owner, now, until))
+    }
+
+    async fn release_lease(&self, name: &str, owner: &str, now: Time) -> Result<()> {
+        serial!(self, &[Worker::Reconciler], |conn| leases::release(conn, name, owner, now))
+    }
+
+    async fn next_due(&self) -> Result<NextDue> {
+        status::next_due(&mut *self.engine.read().await?).await
+    }
+
+    async fn close(&self) {
+        self.engine.close().await;
+    }
+}

@@ -1,0 +1,140 @@
+//! SQLite: the embedded default, for one process.
+//!
+//! One connection writes, others read. WAL with `synchronous=FULL`: a committed event survives a
+//! loss of power. A lock file keeps a second process out.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+
+use crate::store::error::{Doing, StoreError};
+use crate::store::{Result, Rules};
+use crate::wake::{Wake, Worker};
+
+/// Connections that read beside the one that writes.
+const READERS: u32 = 4;
+/// How long to wait for a connection, or for a lock of another process.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type Db = sqlx::Sqlite;
+
+mod dialect {
+    /// Keeps a claim from being taken by two; one writer needs no such thing.
+    pub(super) const SKIP_LOCKED: &str = "";
+}
+
+#[expect(clippy::duplicate_mod, reason = "the shared SQL is compiled once per engine")]
+#[path = "sql/mod.rs"]
+mod sql;
+
+pub use sql::SqlStore as SqliteStore;
+
+/// The connections of one database file.
+#[derive(Debug)]
+struct Engine {
+    writer: sqlx::SqlitePool,
+    readers: sqlx::SqlitePool,
+    wake: Wake,
+    _lock: Option<std::fs::File>,
+}
+
+impl Engine {
+    async fn write(&self) -> Result<sqlx::Transaction<'static, Db>> {
+        // A deferred transaction that reads before it writes fails when another one wrote meanwhile.
+        self.writer.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")
+    }
+
+    async fn serial(&self) -> Result<sqlx::Transaction<'static, Db>> {
+        self.write().await
+    }
+
+    async fn read(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
+        self.readers.acquire().await.doing("get a connection to read")
+    }
+
+    /// Commits, then rings for the workers that have something to look at.
+    async fn commit(&self, tx: sqlx::Transaction<'static, Db>, wake: &[Worker]) -> Result<()> {
+        tx.commit().await.doing("commit")?;
+        wake.iter().for_each(|worker| self.wake.ring(*worker));
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file, creates it when it is not there, and brings its schema up to date.
+    pub async fn open(path: &Path, rules: Rules, wake: Wake) -> Result<Self> {
+        let lock = lock(path)?;
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        Self::connect(options, Some(lock), READERS, rules, wake).await
+    }
+
+    /// Opens a database that lives in memory under `name` and is gone afterwards.
+    pub async fn open_in_memory(name: &str, rules: Rules, wake: Wake) -> Result<Self> {
+        let url = format!("sqlite:file:{name}?mode=memory&cache=shared");
+        let options = SqliteConnectOptions::from_str(&url).doing("name a database in memory")?;
+        Self::connect(options, None, 0, rules, wake).await
+    }
+
+    async fn connect(
+        options: SqliteConnectOptions,
+        lock: Option<std::fs::File>,
+        readers: u32,
+        rules: Rules,
+        wake: Wake,
+    ) -> Result<Self> {
+        let options = options
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE);
+        let pool = |size| {
+            let options = options.clone();
+            async move {
+                SqlitePoolOptions::new()
+                    .max_connections(size)
+                    .min_connections(1)
+                    .acquire_timeout(PATIENCE)
+                    .idle_timeout(None)
+                    .max_lifetime(None)
+                    .connect_with(options)
+                    .await
+                    .doing("open the SQLite database")
+            }
+        };
+        let writer = pool(1).await?;
+        sqlx::migrate!("migrations/sqlite").run(&writer).await.doing("migrate the database")?;
+        // In memory readers would see uncommitted rows of the shared cache: they share the writer.
+        let readers = if readers == 0 { writer.clone() } else { pool(readers).await? };
+        Ok(Self::new(Engine { writer, readers, wake, _lock: lock }, rules))
+    }
+}
+
+/// Two processes on one file would each believe that the other's claims are its own leftovers.
+fn lock(path: &Path) -> Result<std::fs::File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = std::path::PathBuf::from(name);
+    let doing = "lock the SQLite database";
+    let file = std::fs::File::create(&name).map_err(|error| {
+        let words = format!("{} cannot be written: {error}", name.display());
+        StoreError::refused(doing, words)
+    })?;
+    file.try_lock().map_err(|_| {
+        let words = format!(
+            "{} is in use by another freeline. One process at a time may use an SQLite database; \
+             stop the other one, or use PostgreSQL for several",
+            path.display()
+        );
+        StoreError::refused(doing, words)
+    })?;
+    Ok(file)
+}

@@ -1,0 +1,74 @@
+//! Waking the workers.
+//!
+//! Workers take no input: they are woken and look at the tables. A wake-up is a hint that there
+//! may be something to see, never the thing itself, so a lost one costs a timer's tick and no more.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+/// The workers that can be woken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Worker {
+    /// Takes new events into account.
+    Intake,
+    /// Hands payments to lines.
+    Dispatcher,
+    /// Sends messages.
+    Sender,
+    /// Sends notices.
+    Notifier,
+    /// Sets hooks and looks at lines.
+    Reconciler,
+}
+
+impl Worker {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Intake, Self::Dispatcher, Self::Sender, Self::Notifier, Self::Reconciler];
+
+    /// Its name, as sent between replicas.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intake => "intake",
+            Self::Dispatcher => "dispatcher",
+            Self::Sender => "sender",
+            Self::Notifier => "notifier",
+            Self::Reconciler => "reconciler",
+        }
+    }
+
+    /// The one of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|worker| worker.name() == name)
+    }
+}
+
+/// One bell for each worker of this process.
+#[derive(Clone, Debug, Default)]
+pub struct Wake {
+    bells: Arc<[Notify; 5]>,
+}
+
+impl Wake {
+    /// Rings for a worker; remembered if it is not waiting right now.
+    pub fn ring(&self, worker: Worker) {
+        self.bell(worker).notify_one();
+    }
+
+    /// Waits until somebody rings for this worker.
+    pub async fn rung(&self, worker: Worker) {
+        self.bell(worker).notified().await;
+    }
+
+    fn bell(&self, worker: Worker) -> &Notify {
+        let [intake, dispatcher, sender, notifier, reconciler] = &*self.bells;
+        match worker {
+            Worker::Intake => intake,
+            Worker::Dispatcher => dispatcher,
+            Worker::Sender => sender,
+            Worker::Notifier => notifier,
+            Worker::Reconciler => reconciler,
+        }
+    }
+}
