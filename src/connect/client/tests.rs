@@ -317,7 +317,7 @@ async fn request_of<F: Future>(
 async fn requests_are_exactly_what_the_platform_documents() {
     let (first, head, body) = request_of(|c| async move { c.send_message(&message()).await }).await;
     assert_eq!(first, "POST /v1/line/send/message/ HTTP/1.1");
-    assert!(head.contains("authorization: basic yxbpoxbhc3mtd29yza=="), "{head}");
+    assert!(head.contains("authorization: basic yxbponbhc3mtd29yza=="), "{head}");
     assert!(head.contains("content-type: application/json"));
     assert!(head.contains(concat!("user-agent: freeline/", env!("CARGO_PKG_VERSION"))));
     assert_eq!(
