@@ -96,7 +96,7 @@ async fn read_request(socket: &mut TcpStream) -> Option<String> {
 const LONG: Timeouts =
     Timeouts { connect: Duration::from_secs(20), total: Duration::from_secs(30) };
 const SHORT: Timeouts =
-    Timeouts { connect: Duration::from_millis(100), total: Duration::from_millis(200) };
+    Timeouts { connect: Duration::from_millis(300), total: Duration::from_millis(600) };
 
 fn client(base_url: Url, timeouts: Timeouts) -> ConnectClient {
     let settings = ConnectSettings {
