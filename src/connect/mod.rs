@@ -3,12 +3,20 @@
 //! [`Chat`] is the port the workers call; `client` speaks real HTTP; `wire` reads events and
 //! answers; `budget` keeps every call within the platform's limits.
 
+use std::fmt;
+
 use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 pub use crate::core::dispatch::SendMode;
 use crate::core::id::{LineId, TreatmentId, UserId};
 use crate::core::outcome::Answer;
 use crate::core::time::Time;
+
+pub mod budget;
+pub mod client;
+pub mod wire;
 
 /// The platform, as the workers see it.
 #[async_trait]
@@ -40,8 +48,58 @@ pub enum HookKind {
     Bot,
 }
 
+impl HookKind {
+    /// The platform's word for it (`connect-api.md` 2.1).
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::Bot => "bot",
+        }
+    }
+}
+
+/// The credentials that the platform must send to our callback URL (`connect-api.md` 2.1).
+#[derive(Clone, Debug)]
+pub enum BackAuth {
+    /// None: anybody may call.
+    None,
+    /// `Authorization: Bearer <token>`.
+    Bearer {
+        /// The token.
+        token: SecretString,
+    },
+    /// HTTP Basic.
+    Basic {
+        /// The login.
+        login: String,
+        /// The password.
+        password: SecretString,
+    },
+}
+
+/// A fingerprint of our registration: SHA-256 of the callback URL and its credentials, in hex.
+///
+/// The platform never tells with which credentials a hook is registered (`connect-api.md` 2.4), so
+/// this is kept to notice that ours have changed. Every field goes in with its length before it:
+/// no two registrations have one fingerprint.
+pub fn hook_fingerprint(url: &str, auth: &BackAuth) -> String {
+    let fields = match auth {
+        BackAuth::None => [url, "none", "", ""],
+        BackAuth::Bearer { token } => [url, "bearer", token.expose_secret(), ""],
+        BackAuth::Basic { login, password } => [url, "basic", login, password.expose_secret()],
+    };
+    let mut hash = Sha256::new();
+    for field in fields {
+        let bytes = u64::try_from(field.len()).unwrap_or(u64::MAX);
+        hash.update(bytes.to_be_bytes());
+        hash.update(field.as_bytes());
+    }
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('?');
+    hash.finalize().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 /// One message to be sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OutgoingMessage {
     /// The line of the chat.
     pub line: LineId,
@@ -53,6 +111,19 @@ pub struct OutgoingMessage {
     pub mode: SendMode,
     /// The text.
     pub text: String,
+}
+
+impl fmt::Debug for OutgoingMessage {
+    /// Everything but the text, which is nobody's business in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutgoingMessage")
+            .field("line", &self.line)
+            .field("user", &self.user)
+            .field("author", &self.author)
+            .field("mode", &self.mode)
+            .field("text_chars", &self.text.chars().count())
+            .finish()
+    }
 }
 
 /// A line as the platform lists it.
@@ -81,4 +152,45 @@ pub struct OpenTreatment {
     pub user: UserId,
     /// When it began, about the time of its first event.
     pub initialized_at: Option<Time>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_registration_changes_its_fingerprint() {
+        let bearer = |token: &str| BackAuth::Bearer { token: token.into() };
+        let basic = |login: &str, password: &str| BackAuth::Basic {
+            login: login.to_owned(),
+            password: password.into(),
+        };
+        let prints = [
+            hook_fingerprint("https://h/", &BackAuth::None),
+            hook_fingerprint("https://h/n", &BackAuth::None),
+            hook_fingerprint("https://h/", &bearer("ab")),
+            hook_fingerprint("https://h/", &bearer("abc")),
+            hook_fingerprint("https://h/", &basic("ab", "")),
+            hook_fingerprint("https://h/", &basic("a", "b")),
+            hook_fingerprint("https://h/", &basic("", "ab")),
+        ];
+        for (place, print) in prints.iter().enumerate() {
+            assert_eq!(print.len(), 64);
+            assert_eq!(prints.iter().position(|other| other == print), Some(place));
+        }
+        assert_eq!(prints[2], hook_fingerprint("https://h/", &bearer("ab")));
+    }
+
+    #[test]
+    fn neither_secrets_nor_message_texts_are_shown() {
+        let message = OutgoingMessage {
+            line: "l".into(),
+            user: "u".into(),
+            author: None,
+            mode: SendMode::Bot,
+            text: "hidden".to_owned(),
+        };
+        let auth = BackAuth::Basic { login: "me".to_owned(), password: "hidden".into() };
+        assert!(!format!("{message:?} {auth:?}").contains("hidden"));
+    }
 }

@@ -1,0 +1,264 @@
+//! The real client: HTTP to the platform.
+//!
+//! Promise: one call of [`Chat`] puts at most one request on the wire. Redirects are not followed
+//! and nothing is repeated; what a call came to is judged in [`verdict`], where everything that is
+//! not proven is [`Answer::Unknown`].
+//!
+//! Why nothing is sent twice: reqwest's own retries are switched off. `hyper-util` beneath it takes
+//! another connection only for a request that it got back whole, before a byte of it was written,
+//! because the pooled connection had been closed meanwhile. And HTTP/2 with its refused streams is
+//! not spoken.
+//!
+//! Secrets, texts and addresses are neither logged nor shown by `Debug`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::{Method, redirect, retry};
+use secrecy::SecretString;
+use url::Url;
+
+use super::budget::{Budget, Priority};
+use super::{
+    BackAuth, Chat, HookKind, OpenTreatment, OutgoingMessage, PlatformLine, SendMode, wire,
+};
+use crate::clock::Clock;
+use crate::core::id::LineId;
+use crate::core::outcome::Answer;
+use call::Call;
+
+mod call;
+mod verdict;
+
+/// The longest answer of a command that is read, in bytes; they are empty (`connect-api.md` 1.1).
+pub const COMMAND_BYTES_MAX: usize = 64 * 1_024;
+
+/// The longest listing that is read, in bytes; a treatment takes about 250.
+pub const LISTING_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+
+/// How long an idle connection is kept.
+///
+/// Short, because a request on a connection that the platform is about to close ends in
+/// [`Answer::Unknown`]: servers commonly keep theirs for 60 s or more.
+const IDLE_MAX: Duration = Duration::from_secs(20);
+
+/// How long a call may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// For the connection, name and TLS included. Must be shorter than `total`: only a timeout of
+    /// the connection proves that nothing was sent.
+    pub connect: Duration,
+    /// From the start of the request to the end of the answer; the wait for a permit is not in it.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    /// 5 s and 10 s; the vendor's own bot gives up after 10 s (`connect-api.md` 1.1).
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), total: Duration::from_secs(10) }
+    }
+}
+
+/// Where the platform is and how we are known to it.
+#[derive(Clone)]
+pub struct ConnectSettings {
+    /// The platform's address, `https://push.1c-connect.com`; may have a path of its own.
+    pub base_url: Url,
+    /// Login of the API user.
+    pub login: String,
+    /// Its password.
+    pub password: SecretString,
+    /// The public address of our callback, exactly as it is to be registered.
+    pub hook_url: String,
+    /// What the platform must send to it.
+    pub hook_auth: BackAuth,
+    /// How long a call may take.
+    pub timeouts: Timeouts,
+}
+
+impl fmt::Debug for ConnectSettings {
+    /// Only what is nobody's secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectSettings")
+            .field("host", &self.base_url.host_str())
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address of the platform cannot be called.
+    #[error(
+        "the platform's address is not of the form https://host/, without credentials, query or fragment"
+    )]
+    Address,
+    /// HTTP Basic ends the login at its first colon (RFC 7617).
+    #[error("the login of the API user must not be empty or contain a colon")]
+    Login,
+    /// The limits of time contradict each other.
+    #[error("the timeout of the connection must be above zero and below that of the whole call")]
+    Timeouts,
+    /// The HTTP client could not be built, for instance because no CA certificates were found.
+    #[error("the HTTP client could not be set up; are CA certificates installed?")]
+    Http(#[source] reqwest::Error),
+}
+
+/// The platform, over HTTP.
+pub struct ConnectClient {
+    http: reqwest::Client,
+    settings: ConnectSettings,
+    budget: Arc<Budget>,
+    /// For dates in `Retry-After`.
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for ConnectClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectClient").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl ConnectClient {
+    /// Sets a client up. Calls nothing yet.
+    ///
+    /// Installs the process's TLS provider if `main` has not done so. Proxies named in the
+    /// environment are not used: all settings are ours.
+    pub fn new(
+        settings: ConnectSettings,
+        budget: Arc<Budget>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError> {
+        check(&settings)?;
+        if rustls::crypto::CryptoProvider::get_default().is_none()
+            && rustls::crypto::ring::default_provider().install_default().is_err()
+        {
+            tracing::debug!("somebody else has installed the TLS provider in the same moment");
+        }
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("freeline/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(settings.timeouts.connect)
+            .timeout(settings.timeouts.total)
+            .pool_idle_timeout(IDLE_MAX)
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .http1_only()
+            .referer(false)
+            .no_proxy()
+            .build()
+            .map_err(ClientError::Http)?;
+        Ok(Self { http, settings, budget, clock })
+    }
+
+    /// The budget that every call is made within.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// A call whose answer says nothing but yes or no.
+    async fn command(&self, call: Call<'_>) -> Answer {
+        match self.exchange(call).await {
+            Ok(_) => Answer::Done,
+            Err(answer) => answer,
+        }
+    }
+
+    /// A call whose answer is a JSON array.
+    async fn list<T>(
+        &self,
+        call: Call<'_>,
+        read: fn(&[u8]) -> Result<wire::Listing<T>, wire::NotAList>,
+    ) -> Result<Vec<T>, Answer> {
+        let path = call.template;
+        let body = self.exchange(call).await?;
+        let listing = read(&body).map_err(|error| Answer::Unknown { detail: error.to_string() })?;
+        if listing.skipped > 0 {
+            let (skipped, kept) = (listing.skipped, listing.rows.len());
+            tracing::warn!(path, skipped, kept, "{skipped} rows of {path} could not be read");
+        }
+        Ok(listing.rows)
+    }
+}
+
+/// Refuses settings that cannot work.
+fn check(settings: &ConnectSettings) -> Result<(), ClientError> {
+    let url = &settings.base_url;
+    let callable = matches!(url.scheme(), "https" | "http") && url.has_host();
+    let bare = url.username().is_empty() && url.password().is_none();
+    if !callable || !bare || url.query().is_some() || url.fragment().is_some() {
+        return Err(ClientError::Address);
+    }
+    if settings.login.is_empty() || settings.login.contains(':') {
+        return Err(ClientError::Login);
+    }
+    let Timeouts { connect, total } = settings.timeouts;
+    if connect.is_zero() || connect >= total {
+        return Err(ClientError::Timeouts);
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Chat for ConnectClient {
+    async fn send_message(&self, message: &OutgoingMessage) -> Answer {
+        let call = Call {
+            method: Method::POST,
+            template: "/v1/line/send/message/",
+            ids: vec![message.line.as_str(), message.user.as_str()],
+            body: Some(wire::send_message(message)),
+            priority: Priority::Message,
+            ..Call::default()
+        };
+        if message.mode == SendMode::Specialist && message.author.is_none() {
+            return verdict::refused_here("a message of a specialist needs an author_id");
+        }
+        self.command(call).await
+    }
+
+    async fn set_hook(&self, kind: HookKind, line: &LineId) -> Answer {
+        let (url, auth) = (&self.settings.hook_url, &self.settings.hook_auth);
+        let call = Call {
+            method: Method::POST,
+            template: "/v1/hook/",
+            ids: vec![line.as_str()],
+            body: Some(wire::set_hook(kind, line, url, auth)),
+            ..Call::default()
+        };
+        self.command(call).await
+    }
+
+    async fn delete_hook(&self, kind: HookKind, line: &LineId) -> Answer {
+        let call = Call {
+            method: Method::DELETE,
+            template: match kind {
+                HookKind::Line => "/v1/hook/line/{id}/",
+                HookKind::Bot => "/v1/hook/bot/{id}/",
+            },
+            ids: vec![line.as_str()],
+            ..Call::default()
+        };
+        self.command(call).await
+    }
+
+    async fn list_lines(&self) -> Result<Vec<PlatformLine>, Answer> {
+        let call = Call { template: "/v1/line/", bytes_max: LISTING_BYTES_MAX, ..Call::default() };
+        self.list(call, wire::read_lines).await
+    }
+
+    async fn list_treatments(&self, line: Option<&LineId>) -> Result<Vec<OpenTreatment>, Answer> {
+        let call = Call {
+            template: "/v1/line/treatment/",
+            ids: line.map(LineId::as_str).into_iter().collect(),
+            query: line.map(|line| ("line_id", line.as_str())),
+            bytes_max: LISTING_BYTES_MAX,
+            ..Call::default()
+        };
+        self.list(call, wire::read_treatments).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
