@@ -41,13 +41,13 @@ impl LogFilter {
     fn parse(text: &str) -> Result<Self, Expected> {
         let expected = "expected error, warn, info, debug, trace or off, or by part, such as \
                         info,freeline::worker=debug";
-        // A lone word that is no level would be taken for a part of the program, and a slip such
-        // as "inof" would silence everything else.
-        let is_complete = |directive: &str| {
-            !directive.is_empty()
-                && (directive.contains(['=', '[']) || directive.parse::<LevelFilter>().is_ok())
+        // EnvFilter takes almost any text for the name of a part of the program, and then logs
+        // that part alone: a slip such as "inof" or "info debug" would silence all the rest.
+        let is_meant = |directive: &str| match directive.split_once(['=', '[']) {
+            Some((part, _)) => !part.contains(char::is_whitespace),
+            None => !directive.is_empty() && directive.parse::<LevelFilter>().is_ok(),
         };
-        let is_valid = text.split(',').all(is_complete) && EnvFilter::builder().parse(text).is_ok();
+        let is_valid = text.split(',').all(is_meant) && EnvFilter::builder().parse(text).is_ok();
         if is_valid { Ok(Self(text.to_owned())) } else { Err(expected.to_owned()) }
     }
 
