@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::variables::Variable;
+use crate::config::variables::{CONNECT_LOGIN, HOOK_LOGIN, Variable};
 
 /// The longest piece of a value that is shown, in characters.
 const SHOWN_CHARS_MAX: usize = 120;
@@ -67,7 +67,9 @@ impl Problem {
 
     /// `variable` is set to `value`, which is not what was `expected`.
     pub(super) fn wrong_value(variable: &Variable, value: &str, expected: &str) -> Self {
-        if variable.secret {
+        // A wrong login is most often login:password, pasted as one.
+        let may_hold_password = [CONNECT_LOGIN, HOOK_LOGIN].contains(variable);
+        if variable.secret || may_hold_password {
             let what = format!("has a value that cannot be used (not shown): {expected}");
             return Self::with(variable, what);
         }
@@ -91,16 +93,27 @@ impl Problem {
 }
 
 /// `value` as it is shown to people: quoted, on one line, bounded, and without the user and
-/// password that a URL can carry.
+/// password that an address can carry.
 fn shown(value: &str) -> String {
-    let without_password = match value.split_once("://") {
-        Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((_, host)) => format!("{scheme}://…@{host}"),
-            None => value.to_owned(),
-        },
-        None => value.to_owned(),
+    let without_password = match value.rsplit_once('@') {
+        Some((before, host)) if before.contains(':') => format!("…@{host}"),
+        _ => value.to_owned(),
     };
     let cut: String = without_password.chars().take(SHOWN_CHARS_MAX).collect();
     let more = if cut.len() < without_password.len() { "…" } else { "" };
     format!("{cut:?}{more}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_shown_quoted_bounded_and_without_a_password() {
+        assert_eq!(shown("a\nb"), r#""a\nb""#);
+        assert_eq!(shown("https://me:canary@host/"), r#""…@host/""#);
+        assert_eq!(shown("me:can@ary@host"), r#""…@host""#);
+        assert_eq!(shown("freeline@"), r#""freeline@""#);
+        assert_eq!(shown(&"я".repeat(121)), format!("\"{}\"…", "я".repeat(120)));
+    }
 }

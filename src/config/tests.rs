@@ -76,7 +76,7 @@ fn everything_wrong_is_reported_at_once_and_no_secret_with_it() {
         ("FREELINE_HOOK_TAKEOVER", "true"),
         ("FREELINE_HOOK_CHECK_EVERY", "1s"),
         ("FREELINE_CONNECT_URL", "push.1c-connect.com"),
-        ("FREELINE_CONNECT_LOGIN", "me:you"),
+        ("FREELINE_CONNECT_LOGIN", "me:canary"),
         ("FREELINE_CONNECT_PASSWORD", "canary\ncanary"),
         ("FREELINE_CONNECT_RATE", "20"),
         ("FREELINE_DISPATCH_MODE", "robot"),
@@ -95,12 +95,12 @@ fn everything_wrong_is_reported_at_once_and_no_secret_with_it() {
 - FREELINE_METRICS_LISTEN is "9464": expected an IP address and a port, such as 127.0.0.1:8080 or [::]:8080. Set it in the environment or in .env; see .env.example, section "HTTP".
 - FREELINE_API_TOKENS has a value that cannot be used (not shown): expected name:role:secret, comma separated; entry 1 has a role that is neither read nor write. Set it in the environment or in .env; see .env.example, section "HTTP".
 - FREELINE_DATABASE_URL has a value that cannot be used (not shown): expected sqlite:FILE or postgres://user:password@host/database. Set it in the environment or in .env; see .env.example, section "Database".
-- FREELINE_HOOK_URL is "https://…@freeline.example.com/": expected the whole public address, such as https://host/connect/hook/. Set it in the environment or in .env; see .env.example, section "Callback".
+- FREELINE_HOOK_URL is "…@freeline.example.com/": expected the whole public address, such as https://host/connect/hook/. Set it in the environment or in .env; see .env.example, section "Callback".
 - FREELINE_HOOK_TOKEN has a value that cannot be used (not shown): expected ASCII characters without spaces. Set it in the environment or in .env; see .env.example, section "Callback".
 - FREELINE_HOOK_TAKEOVER is "true": expected yes or no. Set it in the environment or in .env; see .env.example, section "Callback".
 - FREELINE_HOOK_CHECK_EVERY is "1s": expected a time from 10s to 24h, such as 500ms, 30s, 2m or 1h. Set it in the environment or in .env; see .env.example, section "Callback".
 - FREELINE_CONNECT_URL is "push.1c-connect.com": expected an address without user and parameters, such as https://push.1c-connect.com. Set it in the environment or in .env; see .env.example, section "1C-Connect".
-- FREELINE_CONNECT_LOGIN is "me:you": expected a login without colons and line breaks. Set it in the environment or in .env; see .env.example, section "1C-Connect".
+- FREELINE_CONNECT_LOGIN has a value that cannot be used (not shown): expected a login without colons and line breaks. Set it in the environment or in .env; see .env.example, section "1C-Connect".
 - FREELINE_CONNECT_PASSWORD has a value that cannot be used (not shown): expected a password without line breaks. Set it in the environment or in .env; see .env.example, section "1C-Connect".
 - FREELINE_CONNECT_RATE is "20": expected calls in a unit of time (s, min, h), comma separated, such as 20/s,600/min. Set it in the environment or in .env; see .env.example, section "1C-Connect".
 - FREELINE_DISPATCH_MODE is "robot": expected bot or specialist. Set it in the environment or in .env; see .env.example, section "Dispatch".
