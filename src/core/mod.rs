@@ -5,5 +5,6 @@
 
 pub mod event;
 pub mod id;
+pub mod money;
 pub mod outcome;
 pub mod time;
