@@ -6,3 +6,5 @@ pub mod core;
 pub mod ids;
 pub mod lifecycle;
 pub mod mail;
+pub mod message;
+pub mod text;

@@ -283,16 +283,9 @@ mod tests {
     #[test]
     fn every_refusal_is_a_sentence_with_a_remedy() {
         use MoneyError::*;
-        for error in [
-            Empty,
-            TooLong,
-            NotDecimal,
-            TooPrecise,
-            Negative,
-            NotPositive,
-            TooLarge,
-            NotACurrency,
-        ] {
+        for error in
+            [Empty, TooLong, NotDecimal, TooPrecise, Negative, NotPositive, TooLarge, NotACurrency]
+        {
             let text = error.to_string();
             let remedy = ["Write ", "Round ", "Send ", "check "].iter().any(|w| text.contains(w));
             assert!(text.starts_with("The ") && text.ends_with('.') && remedy, "{text}");

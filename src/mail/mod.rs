@@ -2,6 +2,8 @@
 //!
 //! [`Mailer`] is the port; `smtp` speaks to a real server.
 
+pub mod notice;
+
 use async_trait::async_trait;
 
 /// Hands one e-mail to a mail server.
