@@ -185,6 +185,7 @@ impl Currency {
     }
 
     /// The code.
+    #[expect(clippy::missing_panics_doc, reason = "`parse` lets ASCII letters in only")]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("a currency is three ASCII letters")
     }

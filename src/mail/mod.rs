@@ -3,6 +3,7 @@
 //! [`Mailer`] is the port; `smtp` speaks to a real server.
 
 pub mod notice;
+pub mod smtp;
 
 use async_trait::async_trait;
 
