@@ -223,21 +223,6 @@ async fn an_absent_server_means_not_sent() {
 }
 
 #[tokio::test]
-async fn answers_smuggled_in_before_tls_are_not_believed() {
-    // Without the stream of single lines these would be taken for the answers inside TLS.
-    let smuggled = "220 go\n250 test\n250 ok\n250 ok\n354 go on\n250 queued";
-    let script = Script {
-        ehlo: Act::Say("250-test\n250 STARTTLS"),
-        starttls: Act::Say(smuggled),
-        ..WILLING
-    };
-    let (delivery, _heard) = exchange(script, "", PATIENT, &mail()).await;
-    let (kind, text) = text(&delivery);
-    assert_eq!(kind, "not sent");
-    assert!(text.contains("failed at STARTTLS"), "{text}");
-}
-
-#[tokio::test]
 async fn a_password_is_not_sent_in_the_clear_to_another_machine() {
     let server = ScriptedServer::start(WILLING);
     let mut mailer = mailer(&format!("smtp://user:secret@127.0.0.1:{}", server.port));

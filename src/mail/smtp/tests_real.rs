@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use lettre::transport::smtp::client::Certificate;
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 
 use super::*;
 use crate::clock::ManualClock;
@@ -208,4 +208,47 @@ async fn smtps_is_tls_from_the_first_byte_with_a_known_certificate_only() {
     );
     assert_eq!(server.trusting_mailer("smtps").send(&mail()).await, Delivery::Sent);
     assert_eq!(server.mails(), [expected()]);
+}
+
+/// Answers that would make every step after STARTTLS look well, added to the server's own.
+const SMUGGLED: &str = "250 test\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 queued\r\n";
+
+/// Stands between one client and the server, and adds [`SMUGGLED`] to the answer to STARTTLS.
+async fn smuggle(between: tokio::net::TcpListener, server_port: u16) {
+    let mut client = BufReader::new(between.accept().await.unwrap().0);
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await.unwrap();
+    let mut server = BufReader::new(server);
+    let mut line = String::new();
+    while !line.starts_with("STARTTLS") {
+        // The greeting or the answer to EHLO, to its last line, then the next command.
+        line.clear();
+        while line.as_bytes().get(3) != Some(&b' ') {
+            line.clear();
+            server.read_line(&mut line).await.unwrap();
+            client.write_all(line.as_bytes()).await.unwrap();
+        }
+        line.clear();
+        client.read_line(&mut line).await.unwrap();
+        server.write_all(line.as_bytes()).await.unwrap();
+    }
+    let mut answer = String::new();
+    server.read_line(&mut answer).await.unwrap();
+    answer.push_str(SMUGGLED);
+    client.write_all(answer.as_bytes()).await.unwrap();
+    copy_bidirectional(&mut client, &mut server).await.ok();
+}
+
+#[tokio::test]
+async fn answers_smuggled_in_before_tls_are_not_believed() {
+    let server = RealServer::start(Some("--tls")).await;
+    let between = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let mut mailer = server.trusting_mailer("smtp");
+    "127.0.0.1".clone_into(&mut mailer.server.host);
+    mailer.server.port = between.local_addr().unwrap().port();
+    let mail = mail();
+    let (delivery, ()) = tokio::join!(mailer.send(&mail), smuggle(between, server.port));
+    assert!(
+        matches!(&delivery, Delivery::NotSent(text) if text.contains("STARTTLS")),
+        "{delivery:?}"
+    );
 }
