@@ -10,3 +10,5 @@ pub mod mail;
 pub mod store;
 pub mod wake;
 pub mod telemetry;
+pub mod message;
+pub mod text;

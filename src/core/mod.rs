@@ -9,6 +9,7 @@ pub mod id;
 pub mod line;
 pub mod number;
 pub mod occupancy;
+pub mod money;
 pub mod outcome;
 pub mod payment;
 pub mod retry;

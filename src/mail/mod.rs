@@ -2,6 +2,9 @@
 //!
 //! [`Mailer`] is the port; `smtp` speaks to a real server.
 
+pub mod notice;
+pub mod smtp;
+
 use async_trait::async_trait;
 
 /// Hands one e-mail to a mail server.
