@@ -6,3 +6,4 @@ pub mod core;
 pub mod ids;
 pub mod lifecycle;
 pub mod mail;
+pub mod sandbox;
