@@ -17,16 +17,6 @@ fn hasty() -> PeopleConfig {
     }
 }
 
-/// Waits until the receiver has an event of this type.
-async fn wait_for_type(receiver: &Receiver, message_type: i64) {
-    let wait = async {
-        while !receiver.types().contains(&message_type) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
-}
-
 #[tokio::test]
 async fn specialists_take_close_and_users_rate_what_opens() {
     let world = World::quick().await;
@@ -35,7 +25,7 @@ async fn specialists_take_close_and_users_rate_what_opens() {
     world.handle.open(Opening::by_user(&l(2), &u(1))).await.unwrap();
     people::start(world.handle.clone(), hasty(), &world.tasks);
     world.call("POST", SEND, as_specialist(1, "Счёт 7")).await;
-    wait_for_type(&receiver, 17).await;
+    receiver.wait_for_type(17).await;
     assert!(receiver.types().contains(&82));
 }
 

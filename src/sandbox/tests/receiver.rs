@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::lifecycle::Tasks;
 
@@ -23,6 +24,8 @@ struct Kept {
     authorizations: Mutex<Vec<Option<String>>>,
     /// How many of the first requests are answered 503.
     failures: Mutex<usize>,
+    /// How many requests came, as it grows.
+    count: watch::Sender<usize>,
 }
 
 impl Receiver {
@@ -33,6 +36,7 @@ impl Receiver {
             bodies: Mutex::new(Vec::new()),
             authorizations: Mutex::new(Vec::new()),
             failures: Mutex::new(failures),
+            count: watch::Sender::new(0),
         });
         let router = Router::new().route("/", post(take)).with_state(Arc::clone(&kept));
         let stopping = tasks.clone();
@@ -60,6 +64,13 @@ impl Receiver {
         self.events().iter().map(|event| event["message_type"].as_i64().unwrap()).collect()
     }
 
+    /// Waits until an event of this type has come.
+    pub(super) async fn wait_for_type(&self, message_type: i64) {
+        let mut count = self.kept.count.subscribe();
+        let came = count.wait_for(|_| self.types().contains(&message_type));
+        tokio::time::timeout(std::time::Duration::from_secs(10), came).await.unwrap().unwrap();
+    }
+
     /// The texts of the events of type 1.
     pub(super) fn said(&self) -> Vec<String> {
         let events = self.events();
@@ -76,6 +87,7 @@ async fn take(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: String) -
     let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().into());
     kept.authorizations.lock().unwrap().push(authorization);
     kept.bodies.lock().unwrap().push(body);
+    kept.count.send_modify(|count| *count += 1);
     let mut failures = kept.failures.lock().unwrap();
     if *failures == 0 {
         return StatusCode::OK;
