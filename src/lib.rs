@@ -12,3 +12,4 @@ pub mod wake;
 pub mod telemetry;
 pub mod message;
 pub mod text;
+pub mod sandbox;
