@@ -28,7 +28,10 @@ impl StoreError {
     }
 
     /// A migration failed.
-    pub(crate) const fn migration(doing: &'static str, source: sqlx::migrate::MigrateError) -> Self {
+    pub(crate) const fn migration(
+        doing: &'static str,
+        source: sqlx::migrate::MigrateError,
+    ) -> Self {
         Self { doing, cause: Cause::Migration(source) }
     }
 

@@ -248,4 +248,3 @@ pub mod bounds {
     /// Entries on one page of a list at the most.
     pub const PAGE_MAX: i64 = 500;
 }
-

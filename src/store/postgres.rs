@@ -1,5 +1,6 @@
 //! PostgreSQL: for several replicas.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
@@ -7,6 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use crate::lifecycle::Tasks;
 use crate::store::error::Doing;
 use crate::store::{Result, Rules};
+use crate::telemetry::Chain;
 use crate::wake::{Wake, Worker};
 
 /// Connections of one replica.
@@ -77,7 +79,9 @@ impl Engine {
                 .doing("tell the other replicas")?;
         }
         tx.commit().await.doing("commit")?;
-        wake.iter().for_each(|worker| self.wake.ring(*worker));
+        for worker in wake {
+            self.wake.ring(*worker);
+        }
         Ok(())
     }
 
@@ -89,7 +93,7 @@ impl Engine {
 impl PostgresStore {
     /// Connects, brings the schema up to date, and listens to the other replicas.
     pub async fn open(url: &str, rules: Rules, wake: Wake, tasks: &Tasks) -> Result<Self> {
-        let options: PgConnectOptions = url.parse().doing("read the PostgreSQL address")?;
+        let options = PgConnectOptions::from_str(url).doing("read the PostgreSQL address")?;
         let options = options.application_name("freeline").options([
             ("lock_timeout", LOCK_WAIT_MS),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS),
@@ -130,7 +134,8 @@ async fn listen(pool: sqlx::PgPool, wake: Wake, tasks: Tasks) {
             () = tasks.stopping() => return,
         };
         if let Err(error) = ended {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot listen to the other replicas");
+            let error = Chain(&error);
+            tracing::warn!(%error, "cannot listen to the other replicas: {error}");
         }
         tokio::select! {
             () = tokio::time::sleep(LISTEN_AGAIN) => {}

@@ -7,9 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::store::error::{Doing, StoreError};
 use crate::store::{Result, Rules};
@@ -59,7 +57,9 @@ impl Engine {
     /// Commits, then rings for the workers that have something to look at.
     async fn commit(&self, tx: sqlx::Transaction<'static, Db>, wake: &[Worker]) -> Result<()> {
         tx.commit().await.doing("commit")?;
-        wake.iter().for_each(|worker| self.wake.ring(*worker));
+        for worker in wake {
+            self.wake.ring(*worker);
+        }
         Ok(())
     }
 

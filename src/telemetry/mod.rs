@@ -23,6 +23,22 @@ pub fn install(settings: &LogSettings) -> Result<(), AlreadyInstalled> {
         .map_err(|_| AlreadyInstalled)
 }
 
+/// An error with everything that caused it, in one line: what was attempted, then why it failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
 type BoxedSubscriber = Box<dyn Subscriber + Send + Sync>;
 
 fn subscriber<W>(settings: &LogSettings, writer: W, is_terminal: bool) -> BoxedSubscriber

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::FromRow;
 
-use super::rows::{DISPATCH, DispatchRow, PAYMENT, PaymentRow, word, write_dispatch, write_payment};
+use super::rows::{
+    DISPATCH, DispatchRow, PAYMENT, PaymentRow, word, write_dispatch, write_payment,
+};
 use super::view::{self, About};
 use super::{Conn, Statement, dialect, lines, notices};
 use crate::core::dispatch::{
@@ -41,8 +43,7 @@ pub(super) async fn round(
     .await
     .doing("find a manager who is due")?;
     let Some(manager) = due.map(ManagerId::new) else { return Ok(None) };
-    let mut round =
-        DispatchRound { manager, reserved: Vec::new(), rejected: 0, notices: 0 };
+    let mut round = DispatchRound { manager, reserved: Vec::new(), rejected: 0, notices: 0 };
     let mut floor = load_floor(conn, &round.manager, now).await?;
     let mut blocked: BTreeSet<UserId> = BTreeSet::new();
     let mut again_at = None;
@@ -111,7 +112,8 @@ pub(super) async fn load_floor(conn: &mut Conn, manager: &ManagerId, now: Time) 
     .fetch_all(conn)
     .await
     .doing("load refusals")?;
-    let refused = refused.into_iter().map(|(line, user, words)| ((line.into(), user.into()), words));
+    let refused =
+        refused.into_iter().map(|(line, user, words)| ((line.into(), user.into()), words));
     Ok(Floor {
         lines: rows.iter().map(super::rows::LineRow::to_line).collect(),
         waiting: Vec::new(),
@@ -188,9 +190,10 @@ pub(super) async fn load_present(conn: &mut Conn, floor: &mut Floor) -> Result<(
 async fn reserve(conn: &mut Conn, payment: &PaymentId, line: &LineId, now: Time) -> Result<()> {
     let row = payment_row(conn, payment).await?;
     let mut payment = row.to_payment()?;
-    let user = payment.user.clone().ok_or_else(|| {
-        StoreError::inconsistent("payments", "user_id", "null while queued")
-    })?;
+    let user = payment
+        .user
+        .clone()
+        .ok_or_else(|| StoreError::inconsistent("payments", "user_id", "null while queued"))?;
     let (capacity, taken) = slots(conn, line).await?;
     let slot = (0..capacity).find(|slot| !taken.contains(slot));
     sqlx::query("UPDATE lines SET last_used_at = $1 WHERE line_id = $2")
@@ -250,11 +253,7 @@ pub(super) async fn payment_row(conn: &mut Conn, id: &PaymentId) -> Result<Payme
 }
 
 /// When a refusal is forgotten that may keep a waiting payment of this manager from a line.
-async fn next_refusal_end(
-    conn: &mut Conn,
-    manager: &ManagerId,
-    now: Time,
-) -> Result<Option<Time>> {
+async fn next_refusal_end(conn: &mut Conn, manager: &ManagerId, now: Time) -> Result<Option<Time>> {
     let until: Option<i64> = sqlx::query_scalar(
         "SELECT MIN(r.until) FROM refusals r JOIN lines l ON l.line_id = r.line_id \
          WHERE l.manager_id = $1 AND r.until > $2",
@@ -419,7 +418,9 @@ pub(super) async fn expire_claims(
     survivor: Option<&str>,
 ) -> Result<usize> {
     let mut wanted = Statement::new("SELECT ");
-    wanted.push(DISPATCH).push(" FROM dispatches d WHERE d.phase = 'sending' AND (d.lease_until <= ");
+    wanted
+        .push(DISPATCH)
+        .push(" FROM dispatches d WHERE d.phase = 'sending' AND (d.lease_until <= ");
     wanted.push_bind(now.micros());
     if let Some(survivor) = survivor {
         wanted.push(" OR d.owner <> ").push_bind(survivor.to_owned());

@@ -203,8 +203,7 @@ pub(super) async fn list(conn: &mut Conn, filter: &EventFilter) -> Result<Vec<Ev
         select.push(" AND state = ").push_bind(state.as_str());
     }
     select.push(" ORDER BY id LIMIT ").push_bind(filter.limit);
-    let rows: Vec<EventRow> =
-        select.build_query_as().fetch_all(conn).await.doing("list events")?;
+    let rows: Vec<EventRow> = select.build_query_as().fetch_all(conn).await.doing("list events")?;
     rows.into_iter()
         .map(|row| {
             Ok(EventRecord {

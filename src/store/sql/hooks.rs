@@ -54,8 +54,7 @@ pub(super) async fn of_lines(
         wanted.push(")");
     }
     wanted.push(" ORDER BY line_id, kind");
-    let rows: Vec<HookRow> =
-        wanted.build_query_as().fetch_all(conn).await.doing("load hooks")?;
+    let rows: Vec<HookRow> = wanted.build_query_as().fetch_all(conn).await.doing("load hooks")?;
     let mut by_line: BTreeMap<LineId, Vec<HookRecord>> = BTreeMap::new();
     for row in rows {
         let (line, record) = row.into_record()?;

@@ -75,15 +75,13 @@ pub(super) async fn refresh_states(
 
 /// Has the dispatcher look at a manager from `at` on.
 pub(super) async fn make_due(conn: &mut Conn, manager: &str, at: Time) -> Result<()> {
-    sqlx::query(
-        "UPDATE managers SET due_at = $1 WHERE id = $2 AND (due_at IS NULL OR due_at > $1)",
-    )
-    .bind(at.micros())
-    .bind(manager.to_owned())
-    .execute(conn)
-    .await
-    .doing("make a manager due")
-    .map(|_| ())
+    sqlx::query("UPDATE managers SET due_at = $1 WHERE id = $2 AND (due_at IS NULL OR due_at > $1)")
+        .bind(at.micros())
+        .bind(manager.to_owned())
+        .execute(conn)
+        .await
+        .doing("make a manager due")
+        .map(|_| ())
 }
 
 /// Has the dispatcher look at the manager of a payment that waits.
@@ -174,9 +172,10 @@ async fn open_treatments(
         return Ok(by_line);
     }
     let mut wanted = Statement::new("SELECT ");
-    wanted.push(TREATMENT).push(super::treatments::PAYMENT_OF).push(
-        " FROM treatments t WHERE t.ended_at IS NULL AND t.line_id",
-    );
+    wanted
+        .push(TREATMENT)
+        .push(super::treatments::PAYMENT_OF)
+        .push(" FROM treatments t WHERE t.ended_at IS NULL AND t.line_id");
     in_list(&mut wanted, lines);
     wanted.push(" ORDER BY t.opened_at, t.treatment_id");
     let rows: Vec<TreatmentReportRow> =

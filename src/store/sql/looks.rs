@@ -16,7 +16,8 @@ use crate::store::error::Doing;
 const WAITS_FOR_LOOK: &str = "(phase = 'in_doubt' OR (phase = 'sent' AND treatment_id IS NULL))";
 
 pub(super) async fn due(conn: &mut Conn, now: Time, limit: i64) -> Result<Vec<LineId>> {
-    let mut wanted = Statement::new("SELECT line_id FROM lines WHERE look_at IS NOT NULL AND look_at <= ");
+    let mut wanted =
+        Statement::new("SELECT line_id FROM lines WHERE look_at IS NOT NULL AND look_at <= ");
     wanted.push_bind(now.micros());
     wanted.push(" UNION SELECT line_id FROM dispatches WHERE ").push(WAITS_FOR_LOOK);
     wanted.push(" AND due_at <= ").push_bind(now.micros());

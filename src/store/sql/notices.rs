@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use super::dispatches::{ABOUT, ABOUT_JOINS, AboutRow};
-use super::rows::{PAYMENT, write_timeline, word};
+use super::rows::{PAYMENT, word, write_timeline};
 use super::{Conn, Statement, dialect, dispatches};
 use crate::core::dispatch::Floor;
 use crate::core::id::{ManagerId, PaymentId};

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use sqlx::FromRow;
 
-use super::dispatches::{load_floor, load_present, payment_row};
+use super::dispatches::{load_floor, load_present};
 use super::rows::{PAYMENT, PaymentRow, micros, word, write_dispatch, write_payment};
-use super::view::{self, About};
 use super::{Conn, Statement, lines};
 use crate::core::dispatch::{Phase, SendMode, Waiting, obstacles};
 use crate::core::id::{LineId, PaymentId};
@@ -153,7 +152,8 @@ async fn standing(conn: &mut Conn, rules: &Rules, named: &Named) -> Result<Stand
         }
         None => None,
     };
-    let default = |id: &Option<crate::core::id::UserId>| id.as_ref().map(|id| id.as_str().to_owned());
+    let default =
+        |id: &Option<crate::core::id::UserId>| id.as_ref().map(|id| id.as_str().to_owned());
     let user = named.user.clone().or_else(|| counterparty.as_ref()?.1.clone());
     let author = named.author.clone().or_else(|| manager.as_ref()?.specialist_id.clone());
     Ok(Standing {
@@ -269,9 +269,9 @@ async fn active_dispatch(
     payment: &PaymentId,
 ) -> Result<Option<crate::core::dispatch::Dispatch>> {
     let mut wanted = Statement::new("SELECT ");
-    wanted.push(super::rows::DISPATCH).push(
-        " FROM dispatches d WHERE phase NOT IN ('refused', 'undone') AND d.payment_id = ",
-    );
+    wanted
+        .push(super::rows::DISPATCH)
+        .push(" FROM dispatches d WHERE phase NOT IN ('refused', 'undone') AND d.payment_id = ");
     wanted.push_bind(payment.as_str().to_owned());
     let row: Option<super::rows::DispatchRow> =
         wanted.build_query_as().fetch_optional(conn).await.doing("load a payment's dispatch")?;

@@ -60,9 +60,10 @@ pub(super) struct TreatmentRow {
 
 impl TreatmentRow {
     pub(super) fn into_treatment(self) -> Result<Treatment> {
-        let kind = self.end_kind.as_deref().map(|kind| {
-            word("treatments", "end_kind", kind, EndKind::parse)
-        });
+        let kind = self
+            .end_kind
+            .as_deref()
+            .map(|kind| word("treatments", "end_kind", kind, EndKind::parse));
         let end = match (self.ended_at, kind.transpose()?) {
             (Some(at), Some(kind)) => {
                 let moved_to = self.moved_to.map(Into::into);

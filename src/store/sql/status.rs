@@ -1,8 +1,8 @@
 //! Counts, ages, and what is due next.
 
+use super::Conn;
 use super::hooks::HookRow;
 use super::rows::{time, word};
-use super::Conn;
 use crate::core::line::LineState;
 use crate::core::payment::PaymentState;
 use crate::core::time::Time;
@@ -74,11 +74,8 @@ async fn one_time(conn: &mut Conn, statement: &'static str) -> Result<Option<Tim
 
 pub(super) async fn next_due(conn: &mut Conn) -> Result<NextDue> {
     Ok(NextDue {
-        dispatcher: one_time(
-            conn,
-            "SELECT MIN(due_at) FROM managers WHERE due_at IS NOT NULL",
-        )
-        .await?,
+        dispatcher: one_time(conn, "SELECT MIN(due_at) FROM managers WHERE due_at IS NOT NULL")
+            .await?,
         sender: one_time(
             conn,
             "SELECT MIN(due) FROM (SELECT MIN(due_at) AS due FROM dispatches \

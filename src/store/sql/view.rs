@@ -60,8 +60,7 @@ pub(super) async fn load(conn: &mut Conn, about: &About) -> Result<View> {
         ..About::default()
     };
     found.extend(load_treatments(conn, &more).await?);
-    let ids: BTreeSet<String> =
-        dispatches.iter().map(|d| d.payment.as_str().to_owned()).collect();
+    let ids: BTreeSet<String> = dispatches.iter().map(|d| d.payment.as_str().to_owned()).collect();
     let mut view = View { treatments: Treatments::new(found), ..View::default() };
     for chunk in ids.into_iter().collect::<Vec<_>>().chunks(VALUES_PER_STATEMENT) {
         let mut select = Statement::new("SELECT ");
@@ -255,7 +254,9 @@ async fn write_treatments(conn: &mut Conn, after: &View) -> Result<()> {
                     .push_bind(treatment.heard_at.micros())
                     .push_bind(micros(end.map(|end| end.at)))
                     .push_bind(end.map(|end| end.kind.as_str()))
-                    .push_bind(end.and_then(|e| e.moved_to.as_ref()).map(|m| m.as_str().to_owned()));
+                    .push_bind(
+                        end.and_then(|e| e.moved_to.as_ref()).map(|m| m.as_str().to_owned()),
+                    );
             });
             upsert.push(
                 " ON CONFLICT (treatment_id) DO UPDATE SET line_id = excluded.line_id, \
