@@ -14,3 +14,4 @@ pub mod store;
 pub mod telemetry;
 pub mod text;
 pub mod wake;
+pub mod worker;

@@ -27,7 +27,7 @@ mod reader;
 mod tests;
 mod variables;
 
-pub use connect::{ConnectSettings, RateLimit};
+pub use connect::ConnectSettings;
 pub use database::{Database, SqlitePlace};
 pub use dispatch::DispatchSettings;
 pub use env::Env;

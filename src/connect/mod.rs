@@ -16,6 +16,7 @@ use crate::core::time::Time;
 
 pub mod budget;
 pub mod client;
+pub mod watched;
 pub mod wire;
 
 /// The platform, as the workers see it.

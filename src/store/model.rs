@@ -370,6 +370,8 @@ pub struct HookTarget {
     pub line: LineId,
     /// Whether all its hooks were set when last looked at.
     pub hooked: bool,
+    /// Whether its open treatments were looked at since.
+    pub known: bool,
     /// What is known of each.
     pub hooks: Vec<HookRecord>,
 }
@@ -539,6 +541,8 @@ pub struct NextDue {
     pub sender: Option<Time>,
     /// The notifier.
     pub notifier: Option<Time>,
-    /// The reconciler.
+    /// The reconciler: looks at lines.
     pub reconciler: Option<Time>,
+    /// The reconciler: claims that run out.
+    pub claims: Option<Time>,
 }

@@ -64,16 +64,17 @@ pub(super) async fn of_lines(
 }
 
 pub(super) async fn targets(conn: &mut Conn) -> Result<Vec<HookTarget>> {
-    let rows: Vec<(String, Option<i64>)> =
-        sqlx::query_as("SELECT line_id, hooked_at FROM lines WHERE present = 1 ORDER BY line_id")
-            .fetch_all(&mut *conn)
-            .await
-            .doing("list the lines of the directory")?;
+    let rows: Vec<(String, Option<i64>, Option<i64>)> = sqlx::query_as(
+        "SELECT line_id, hooked_at, known_at FROM lines WHERE present = 1 ORDER BY line_id",
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .doing("list the lines of the directory")?;
     let mut hooks = of_lines(conn, &[]).await?;
-    let targets = rows.into_iter().map(|(line, hooked_at)| {
+    let targets = rows.into_iter().map(|(line, hooked_at, known_at)| {
         let line = LineId::new(line);
         let hooks = hooks.remove(&line).unwrap_or_default();
-        HookTarget { line, hooked: hooked_at.is_some(), hooks }
+        HookTarget { line, hooked: hooked_at.is_some(), known: known_at.is_some(), hooks }
     });
     Ok(targets.collect())
 }

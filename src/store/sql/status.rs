@@ -76,18 +76,14 @@ pub(super) async fn next_due(conn: &mut Conn) -> Result<NextDue> {
     Ok(NextDue {
         dispatcher: one_time(conn, "SELECT MIN(due_at) FROM managers WHERE due_at IS NOT NULL")
             .await?,
-        sender: one_time(
+        sender: one_time(conn, "SELECT MIN(due_at) FROM dispatches WHERE phase = 'reserved'")
+            .await?,
+        notifier: one_time(conn, "SELECT MIN(due_at) FROM notices WHERE state = 'due'").await?,
+        claims: one_time(
             conn,
-            "SELECT MIN(due) FROM (SELECT MIN(due_at) AS due FROM dispatches \
-             WHERE phase = 'reserved' UNION ALL SELECT MIN(lease_until) AS due FROM dispatches \
-             WHERE phase = 'sending') AS both_of_them",
-        )
-        .await?,
-        notifier: one_time(
-            conn,
-            "SELECT MIN(due) FROM (SELECT MIN(due_at) AS due FROM notices WHERE state = 'due' \
-             UNION ALL SELECT MIN(lease_until) AS due FROM notices WHERE state = 'sending') \
-             AS both_of_them",
+            "SELECT MIN(until) FROM (SELECT MIN(lease_until) AS until FROM dispatches \
+             WHERE phase = 'sending' UNION ALL SELECT MIN(lease_until) AS until FROM notices \
+             WHERE state = 'sending') AS both_of_them",
         )
         .await?,
         reconciler: one_time(

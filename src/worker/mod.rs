@@ -1,0 +1,101 @@
+//! The workers: they take no input, are woken or time out, and look at the tables.
+//!
+//! Each has a `step` that does what is due now and answers whether there was anything; tests call
+//! it by hand, production calls it in a loop. Every effect is a row that was written together with
+//! its cause, so a worker that dies loses nothing: the next step, here or in another replica, goes
+//! on.
+//!
+//! Invariant: no worker holds a transaction across a call to the outside. It claims with a lease
+//! and a fencing number, calls, and writes the outcome down guarded by that number.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::clock::Clock;
+use crate::connect::Chat;
+use crate::core::time::Time;
+use crate::health::Health;
+use crate::lifecycle::Tasks;
+use crate::mail::Mailer;
+use crate::message::MessageTemplate;
+use crate::store::{self, Store};
+use crate::telemetry::Chain;
+use crate::wake::{Wake, Worker};
+
+pub mod dispatcher;
+pub mod hooks;
+pub mod intake;
+pub mod notifier;
+pub mod reconciler;
+pub mod sender;
+
+/// The longest a worker sleeps without being woken: what a lost wake-up can cost.
+const TICK: Duration = Duration::from_secs(5);
+/// The pause after the database failed: at most one line a second is logged about it.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What the workers work with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The tables.
+    pub store: Arc<dyn Store>,
+    /// The platform.
+    pub chat: Arc<dyn Chat>,
+    /// The mail server; `None` while notices are only shown.
+    pub mailer: Option<Arc<dyn Mailer>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is known of the services we depend on.
+    pub health: Arc<Health>,
+    /// The text of messages.
+    pub template: Arc<MessageTemplate>,
+    /// This process, as it signs its claims: no two processes have one name.
+    pub owner: Arc<str>,
+}
+
+/// One worker.
+#[async_trait]
+pub trait Step: Send + Sync {
+    /// Does what is due now; answers whether there was anything to do.
+    async fn step(&self) -> store::Result<bool>;
+
+    /// When it has something to do by itself.
+    async fn next_due(&self) -> store::Result<Option<Time>>;
+}
+
+/// Steps a worker for as long as the application runs.
+pub async fn run(
+    kind: Worker,
+    step: Arc<dyn Step>,
+    clock: Arc<dyn Clock>,
+    wake: Wake,
+    tasks: Tasks,
+) {
+    while !tasks.is_stopping() {
+        let pause = match rest(&*step, &*clock).await {
+            Ok(None) => continue,
+            Ok(Some(pause)) => pause,
+            Err(error) => {
+                let (name, error) = (kind.name(), Chain(&error));
+                tracing::error!(worker = name, %error, "the {name} could not go on: {error}");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            () = wake.rung(kind) => {}
+            () = tokio::time::sleep(pause) => {}
+            () = tasks.stopping() => {}
+        }
+    }
+}
+
+/// Steps once; answers how long to rest, `None` if there may be more to do.
+async fn rest(step: &dyn Step, clock: &dyn Clock) -> store::Result<Option<Duration>> {
+    if step.step().await? {
+        return Ok(None);
+    }
+    let due = step.next_due().await?;
+    Ok(Some(due.map_or(TICK, |due| due.since(clock.now()).to_duration().min(TICK))))
+}

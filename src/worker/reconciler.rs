@@ -1,0 +1,234 @@
+//! Keeps us and the platform of one mind: hooks, the first look at the lines, and doubts.
+//!
+//! One replica does this for all, the one that holds the lease.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+use futures::FutureExt as _;
+
+use crate::connect::OpenTreatment;
+use crate::core::id::LineId;
+use crate::core::occupancy::Listed;
+use crate::core::retry::Backoff;
+use crate::core::time::{Span, Time};
+use crate::store::{self, HookTarget, PreviousLease, Store};
+use crate::worker::hooks::{self, HookPolicy, Synced};
+use crate::worker::{Parts, Step};
+
+/// The lease of this work.
+const LEASE: &str = "reconciler";
+/// How long the lease holds without being kept: a replica that dies is replaced within this time.
+const LEASE_FOR: Span = Span::from_secs(10);
+/// When a kept lease is kept anew.
+const KEEP_AFTER: Span = Span::from_secs(3);
+/// Lines looked at in one step.
+const LOOKS_PER_STEP: i64 = 10_000;
+
+/// Sets hooks, looks at lines, settles doubts.
+pub struct Reconciler {
+    parts: Parts,
+    policy: HookPolicy,
+    check_every: Span,
+    started_at: Time,
+    /// SQLite has one process at a time: whoever else claimed something is gone.
+    is_alone: bool,
+    state: Mutex<State>,
+}
+
+/// When hooks are compared next, and how often that failed in a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    hooks_at: Time,
+    failures: i64,
+    kept_at: Time,
+    leads: bool,
+}
+
+impl Reconciler {
+    /// A reconciler of a process that started now.
+    pub fn new(parts: Parts, policy: HookPolicy, check_every: Span, is_alone: bool) -> Self {
+        let started_at = parts.clock.now();
+        let state = Mutex::new(State::default());
+        Self { parts, policy, check_every, started_at, is_alone, state }
+    }
+
+    /// Gives the lease back, so that another replica need not wait for its end.
+    pub async fn resign(&self) -> store::Result<()> {
+        let Parts { store, clock, owner, .. } = &self.parts;
+        store.release_lease(LEASE, owner, clock.now()).await
+    }
+
+    fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether this replica does the work; takes the lease over when its holder is gone.
+    async fn leads(&self) -> store::Result<bool> {
+        let Parts { store, clock, owner, .. } = &self.parts;
+        let now = clock.now();
+        let state = self.state();
+        if state.leads && now.since(state.kept_at) < KEEP_AFTER {
+            return Ok(true);
+        }
+        let previous = store.acquire_lease(LEASE, owner, now, now.plus(LEASE_FOR)).await?;
+        self.change(|state| {
+            state.leads = previous.is_some();
+            state.kept_at = now;
+        });
+        match previous {
+            None => return Ok(false),
+            Some(PreviousLease::Ourselves) => return Ok(true),
+            // Somebody was there to hear the events until we were.
+            Some(PreviousLease::Other { until }) if until >= self.started_at => {}
+            Some(PreviousLease::Nobody | PreviousLease::Other { .. }) => {
+                store.forget_occupancy(now).await?;
+            }
+        }
+        self.change(|state| state.hooks_at = now);
+        tracing::info!("this process keeps the hooks and looks at the lines from now on");
+        Ok(true)
+    }
+
+    /// Compares the hooks when it is time, or when a line has none yet.
+    async fn sync_hooks(&self, targets: &[HookTarget]) -> store::Result<bool> {
+        let now = self.parts.clock.now();
+        let state = self.state();
+        let is_new = |target: &&HookTarget| target.hooks.len() < self.policy.kinds().len();
+        let new: Vec<HookTarget> = targets.iter().filter(is_new).cloned().collect();
+        let is_time = state.hooks_at <= now;
+        if targets.is_empty() {
+            self.change(|state| state.hooks_at = now.plus(self.check_every));
+        }
+        if targets.is_empty() || (!is_time && (new.is_empty() || state.failures > 0)) {
+            return Ok(false);
+        }
+        let wanted = if is_time { targets } else { &new };
+        let tick = self.keep_lease();
+        let synced = hooks::sync(&self.parts, &self.policy, wanted, &tick).await?;
+        let now = self.parts.clock.now();
+        self.change(|state| match synced {
+            Synced::Whole => {
+                state.failures = 0;
+                state.hooks_at = now.plus(self.check_every);
+            }
+            Synced::Partly => {
+                state.failures += 1;
+                state.hooks_at = now.plus(Backoff::LOOK.after(state.failures));
+            }
+        });
+        Ok(synced == Synced::Whole)
+    }
+
+    /// Keeps the lease while a long comparison goes on.
+    fn keep_lease(
+        &self,
+    ) -> impl Fn() -> futures::future::BoxFuture<'static, store::Result<()>> + Send + Sync + use<>
+    {
+        let Parts { store, clock, owner, .. } = self.parts.clone();
+        let kept_at = Arc::new(Mutex::new(clock.now()));
+        move || {
+            let now = clock.now();
+            let mut last = kept_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if now.since(*last) < KEEP_AFTER {
+                return futures::future::ready(Ok(())).boxed();
+            }
+            *last = now;
+            let (store, owner) = (Arc::clone(&store), Arc::clone(&owner));
+            let keep = async move {
+                store.acquire_lease(LEASE, &owner, now, now.plus(LEASE_FOR)).await.map(|_| ())
+            };
+            keep.boxed()
+        }
+    }
+
+    /// Looks at the lines that want it: all at once when none of them was looked at before, one by
+    /// one to settle a doubt (`design.md` 3, point 7).
+    async fn look(&self, targets: &[HookTarget]) -> store::Result<bool> {
+        let Parts { store, clock, .. } = &self.parts;
+        let due = store.lines_to_look_at(clock.now(), LOOKS_PER_STEP).await?;
+        let is_first =
+            |line: &LineId| targets.iter().any(|t| t.line == *line && t.hooked && !t.known);
+        let (first, doubts): (Vec<LineId>, Vec<LineId>) = due.into_iter().partition(is_first);
+        let mut settled = false;
+        match first.as_slice() {
+            [] => {}
+            [line] => settled |= self.look_at(Some(line), &first).await?,
+            _ => settled |= self.look_at(None, &first).await?,
+        }
+        for line in doubts {
+            settled |= self.look_at(Some(&line), std::slice::from_ref(&line)).await?;
+        }
+        Ok(settled)
+    }
+
+    /// One call, whose answer is taken into account for `lines`.
+    async fn look_at(&self, asked: Option<&LineId>, lines: &[LineId]) -> store::Result<bool> {
+        let Parts { store, chat, clock, .. } = &self.parts;
+        let requested_at = clock.now();
+        let answer = chat.list_treatments(asked).await;
+        let now = clock.now();
+        for line in lines {
+            match &answer {
+                Ok(listed) => {
+                    let listed = of_line(listed, line);
+                    store.record_look(line, &listed, requested_at, now).await?;
+                }
+                Err(_) => store.postpone_look(line, now).await?,
+            }
+        }
+        Ok(answer.is_ok())
+    }
+
+    /// Claims whose holder vanished come into doubt.
+    async fn expire(&self, store: &dyn Store) -> store::Result<usize> {
+        let survivor = self.is_alone.then_some(&*self.parts.owner);
+        let now = self.parts.clock.now();
+        let dispatches = store.expire_claims(now, survivor).await?;
+        if dispatches > 0 {
+            tracing::warn!("{dispatches} payments are in doubt: their sender vanished");
+        }
+        Ok(dispatches + store.expire_notices(now, survivor).await?)
+    }
+}
+
+fn of_line(listed: &[OpenTreatment], line: &LineId) -> Vec<Listed> {
+    let rows = listed.iter().filter(|row| row.line == *line).map(|row| Listed {
+        treatment: row.treatment.clone(),
+        user: row.user.clone(),
+        initialized_at: row.initialized_at,
+    });
+    rows.collect()
+}
+
+#[async_trait]
+impl Step for Reconciler {
+    async fn step(&self) -> store::Result<bool> {
+        if !self.leads().await? {
+            return Ok(false);
+        }
+        let store = &*self.parts.store;
+        let expired = self.expire(store).await? > 0;
+        let synced = self.sync_hooks(&store.hook_targets().await?).await?;
+        // Hooks that were just set make their lines want a first look.
+        let looked = self.look(&store.hook_targets().await?).await?;
+        Ok(expired || synced || looked)
+    }
+
+    async fn next_due(&self) -> store::Result<Option<Time>> {
+        let state = self.state();
+        if !state.leads {
+            // The timer's tick is when the lease is tried again.
+            return Ok(None);
+        }
+        let due = self.parts.store.next_due().await?;
+        let ours = [state.hooks_at, state.kept_at.plus(KEEP_AFTER)];
+        Ok(due.reconciler.into_iter().chain(due.claims).chain(ours).min())
+    }
+}

@@ -1,0 +1,148 @@
+//! Sends the messages of dispatches.
+
+use async_trait::async_trait;
+
+use crate::connect::{HookKind, OutgoingMessage, SendMode};
+use crate::core::dispatch::Rehook;
+use crate::core::money::{Currency, Money};
+use crate::core::outcome::{Answer, NotDone};
+use crate::core::time::Time;
+use crate::message::{MessageData, MessageTemplate};
+use crate::store::bounds::CLAIM_LEASE;
+use crate::store::{self, About, ClaimedDispatch};
+use crate::wake::{Wake, Worker};
+use crate::worker::{Parts, Step};
+
+/// Messages under way at once in one process: each is one lane that claims, sends, records.
+pub const LANES: usize = 8;
+
+/// One lane: claims one dispatch at a time.
+pub struct Sender {
+    parts: Parts,
+    mode: SendMode,
+    wake: Wake,
+}
+
+impl Sender {
+    /// A lane that writes in this mode.
+    pub const fn new(parts: Parts, mode: SendMode, wake: Wake) -> Self {
+        Self { parts, mode, wake }
+    }
+
+    async fn send(&self, claimed: &ClaimedDispatch) -> store::Result<()> {
+        let Parts { store, clock, .. } = &self.parts;
+        let answer = match self.rehook(claimed).await? {
+            Some(answer) => answer,
+            None => self.parts.chat.send_message(&self.message(claimed)).await,
+        };
+        let (line, payment) = (&claimed.line, &claimed.about.payment.id);
+        log_answer(claimed, &answer);
+        if !store.record_answer(claimed.id, claimed.fence, &answer, clock.now()).await? {
+            tracing::warn!(
+                payment.id = %payment, line.id = %line, fence = claimed.fence,
+                "the answer for payment {payment} came after its claim had run out"
+            );
+        }
+        Ok(())
+    }
+
+    /// Sets the bot hook where it was found missing; an answer means that no message may go out.
+    async fn rehook(&self, claimed: &ClaimedDispatch) -> store::Result<Option<Answer>> {
+        if claimed.rehook != Rehook::Wanted {
+            return Ok(None);
+        }
+        match self.parts.chat.set_hook(HookKind::Bot, &claimed.line).await {
+            // Refused or not: the message is tried once more, and a further refusal is meant.
+            Answer::Done | Answer::Refused { .. } => {
+                let store = &self.parts.store;
+                store.record_rehook(claimed.id, claimed.fence, Rehook::Done).await?;
+                Ok(None)
+            }
+            not_done @ Answer::NotDone { .. } => Ok(Some(not_done)),
+            // Setting a hook twice does no harm: nothing is in doubt but the hook.
+            Answer::Unknown { detail } => Ok(Some(Answer::NotDone {
+                why: NotDone::NeverConnected(format!("setting the bot hook: {detail}")),
+                retry_after: None,
+            })),
+        }
+    }
+
+    fn message(&self, claimed: &ClaimedDispatch) -> OutgoingMessage {
+        OutgoingMessage {
+            line: claimed.line.clone(),
+            user: claimed.user.clone(),
+            author: claimed.author.clone(),
+            mode: self.mode,
+            text: self.text(&claimed.about),
+        }
+    }
+
+    fn text(&self, about: &About) -> String {
+        let Some(data) = message_data(about) else { return about.payment.number.to_string() };
+        self.parts.template.render(&data).unwrap_or_else(|problem| {
+            // The template was tried out at start; a payment must go out all the same.
+            let id = &about.payment.id;
+            tracing::error!(payment.id = %id, "the template fails for payment {id}: {problem}");
+            MessageTemplate::built_in().render(&data).unwrap_or_else(|_| data.number.clone())
+        })
+    }
+}
+
+/// What a template may speak of.
+fn message_data(about: &About) -> Option<MessageData> {
+    let given = &about.payment;
+    Some(MessageData {
+        number: given.number.to_string(),
+        amount: Money::from_kopecks(given.amount).ok()?,
+        currency: Currency::parse(&given.currency).ok()?,
+        counterparty_name: about.counterparty_name.clone(),
+        inn: about.inn.clone(),
+        order: given.order.clone(),
+        purpose: given.purpose.clone(),
+        paid_at: given.paid_at,
+        manager_name: about.manager_name.clone(),
+        text: given.text.clone(),
+    })
+}
+
+fn log_answer(claimed: &ClaimedDispatch, answer: &Answer) {
+    let (line, payment) = (&claimed.line, &claimed.about.payment.id);
+    match answer {
+        Answer::Done => tracing::info!(
+            payment.id = %payment, line.id = %line,
+            "the platform took the message of payment {payment} on line {line}"
+        ),
+        // The platform's words may quote what it was sent: the payment's timeline has them.
+        Answer::Refused { status, .. } => tracing::warn!(
+            payment.id = %payment, line.id = %line, status,
+            "the platform refused payment {payment} on line {line} with {status}"
+        ),
+        // Health tells once that the platform is down; not once for each try.
+        Answer::NotDone { .. } => tracing::debug!(
+            payment.id = %payment, line.id = %line,
+            "payment {payment} was not taken on line {line}, it is tried again"
+        ),
+        Answer::Unknown { detail } => tracing::warn!(
+            payment.id = %payment, line.id = %line, detail,
+            "payment {payment} on line {line} is in doubt: {detail}"
+        ),
+    }
+}
+
+#[async_trait]
+impl Step for Sender {
+    async fn step(&self) -> store::Result<bool> {
+        let Parts { store, clock, owner, .. } = &self.parts;
+        let now = clock.now();
+        let claimed = store.claim_dispatches(owner, now, now.plus(CLAIM_LEASE), 1).await?;
+        let Some(claimed) = claimed.first() else { return Ok(false) };
+        // There may be more: let another lane look while this one waits for the platform.
+        self.wake.ring(Worker::Sender);
+        self.send(claimed).await?;
+        Ok(true)
+    }
+
+    async fn next_due(&self) -> store::Result<Option<Time>> {
+        Ok(self.parts.store.next_due().await?.sender)
+    }
+}
