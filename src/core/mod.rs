@@ -15,3 +15,6 @@ pub mod retry;
 pub mod time;
 pub mod treatment;
 pub mod why;
+
+#[cfg(test)]
+mod script;
