@@ -6,11 +6,15 @@
 //! bot's copy, without treatment id unless `bot T1`; `bare` has no envelope; `begun=5` is
 //! `initialized_at`, `m=x` the message id, `says=x` the text, `U2` another user.
 
+use crate::core::dispatch::{Dispatch, Phase, Rehook};
 use crate::core::event::{Direction, Event, EventSource, Movement};
-use crate::core::id::{LineId, TreatmentId, UserId};
+use crate::core::id::{LineId, ManagerId, PaymentId, TreatmentId, UserId};
+use crate::core::number::Number;
 use crate::core::occupancy::{View, apply_event};
+use crate::core::payment::{Payment, PaymentState};
 use crate::core::time::Time;
 use crate::core::treatment::Treatments;
+use crate::core::why::{Reason, ReasonCode};
 
 /// Noon of some day, where the stories begin.
 pub(crate) const NOON: i64 = 1_700_000_000;
@@ -121,4 +125,52 @@ pub(crate) fn outcome(treatments: &Treatments) -> String {
     open.sort();
     over.sort();
     format!("{}; {}", open.join(", "), over.join(" "))
+}
+
+/// The number of the payment whose key is the digit `key`.
+pub(crate) fn number(key: u8) -> String {
+    format!("FL-0000-000{key}")
+}
+
+/// A payment `P1` of manager `M1` for `U1`.
+pub(crate) fn payment(key: u8, state: PaymentState) -> Payment {
+    Payment {
+        id: PaymentId::new(format!("P{key}")),
+        number: Number::parse(&number(key)).unwrap(),
+        state,
+        reason: Reason::plain(ReasonCode::Queued),
+        manager: Some(ManagerId::from("M1")),
+        user: Some(UserId::from("U1")),
+        author: Some(UserId::from("specialist")),
+        hold: None,
+        line: None,
+        treatment: None,
+        dispatched_at: None,
+        closed_at: None,
+        episode: 1,
+        attempts: 0,
+        happened: Vec::new(),
+    }
+}
+
+/// A dispatch of payment `P1` on a line for `U1`, claimed when the story begins.
+pub(crate) fn dispatch(id: i64, line: &str, phase: Phase) -> Dispatch {
+    Dispatch {
+        id,
+        payment: PaymentId::from("P1"),
+        line: LineId::from(line),
+        user: UserId::from("U1"),
+        author: Some(UserId::from("specialist")),
+        slot: Some(0),
+        phase,
+        treatment: None,
+        fence: 1,
+        due_at: at(30),
+        lease_until: Some(at(60)),
+        failures: 0,
+        claimed_at: Some(at(0)),
+        sent_at: (phase == Phase::Sent).then(|| at(1)),
+        rehook: Rehook::No,
+        echo: None,
+    }
 }
