@@ -6,6 +6,7 @@
 pub mod dispatch;
 pub mod event;
 pub mod id;
+pub mod invariant;
 pub mod line;
 pub mod number;
 pub mod occupancy;
