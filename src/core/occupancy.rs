@@ -335,6 +335,8 @@ fn follow_treatment(dispatch: &mut Dispatch, payment: &mut Payment, at: &Treatme
     payment.treatment = Some(at.id.clone());
     match (&at.end, dispatch.phase) {
         (None, Phase::Sent | Phase::Closed) => {
+            // The place it had may be given away since.
+            dispatch.slot = dispatch.slot.filter(|_| dispatch.phase == Phase::Sent);
             dispatch.phase = Phase::Open;
             payment.closed_at = None;
             let reason = Reason::on_line(ReasonCode::TreatmentSeen, at.line.clone());

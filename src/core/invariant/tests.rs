@@ -50,18 +50,19 @@ fn every_broken_promise_is_named() {
     use PaymentState as S;
     let p1 = || PaymentId::from("P1");
     let l1 = || LineId::from("L1");
-    let check = |state: S, dispatches: &[Dispatch], treatments: &[Treatment], expected: &[Breach]| {
-        let whole = Whole {
-            payments: &[payment(1, state)],
-            dispatches,
-            treatments,
-            lines: &[line("L1", 1)],
-            refused: &BTreeSet::new(),
-            notices: &[],
-            at_rest: true,
+    let check =
+        |state: S, dispatches: &[Dispatch], treatments: &[Treatment], expected: &[Breach]| {
+            let whole = Whole {
+                payments: &[payment(1, state)],
+                dispatches,
+                treatments,
+                lines: &[line("L1", 1)],
+                refused: &BTreeSet::new(),
+                notices: &[],
+                at_rest: true,
+            };
+            assert_eq!(breaches(&whole), expected, "{state}");
         };
-        assert_eq!(breaches(&whole), expected, "{state}");
-    };
     let one = |phase| dispatch(1, "L1", phase);
     let two = |phase| Dispatch { id: 2, ..dispatch(2, "L2", phase) };
     check(S::Sending, &[one(Phase::Reserved)], &[], &[]);

@@ -170,8 +170,7 @@ fn the_late_echo_of_a_try_given_up_keeps_its_payment_from_going_out_again() {
         let queued = "dispatched L1 T1: echo_seen, treatment_seen; open L1 T1";
         check_one(given_up, "1s T1 ECHO", queued);
         for under_way in [Phase::Reserved, Phase::Sending, Phase::InDoubt] {
-            let taken_over =
-                "dispatched L1 T1: echo_seen, treatment_seen; open L1 T1, undone L2 -";
+            let taken_over = "dispatched L1 T1: echo_seen, treatment_seen; open L1 T1, undone L2 -";
             check_two(given_up, under_way, "1s T1 ECHO m=x | 1s T1 bot ECHO m=x", taken_over);
         }
         // Should the call under way be taken as well, its echo tells.
@@ -195,6 +194,13 @@ fn a_try_revived_by_its_echo_takes_no_place_of_the_line() {
     let mut view = view([dispatch(1, "L1", Phase::Undone)], PaymentState::Queued);
     hear(&mut view, &story("1s T1 says=FL-0000-0001"));
     assert_eq!(view.dispatches[&1].slot, None);
+}
+
+#[test]
+fn a_dispatch_closed_by_mistake_takes_no_place_of_the_line_when_it_opens_again() {
+    let mut view = view([dispatch(1, "L1", Phase::Sent)], PaymentState::Dispatched);
+    hear(&mut view, &story("@-900 1u T0 | @-800 82s T0 | @2 1s T1 says=FL-0000-0001"));
+    assert_eq!((view.dispatches[&1].phase, view.dispatches[&1].slot), (Phase::Open, None));
 }
 
 #[test]

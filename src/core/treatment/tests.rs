@@ -68,10 +68,7 @@ fn the_recorded_traces_end_as_they_were_recorded() {
     check(moved, "T8 L2; T7");
     check("1u T9 | @50 89s T9 to T10 L2 | @50 89s T10 L2 from T9 L1 | 80s T10 L2", "T10 L2; T9");
     check("1u T9 | @50 89s T10 L2 from T9 L1 | @50 89s T9 to T10 L2 | 80s T10 L2", "T10 L2; T9");
-    check(
-        "1u T10 L2 | 1u T11 | @50 89s T11 to T10 L2 | @50 89s T10 L2 from T11 L1",
-        "T10 L2; T11",
-    );
+    check("1u T10 L2 | 1u T11 | @50 89s T11 to T10 L2 | @50 89s T10 L2 from T11 L1", "T10 L2; T11");
     // re-assignment, retry, out of order
     check("1u T10 | 80s T10 | 82s T10 | 80s T10", "; T10");
     check("1u T10 | 80s T10 | 1u T10 | 80s T10", "T10 L1; ");
@@ -174,7 +171,10 @@ fn a_move_ends_the_same_in_every_order() {
     // The 2022 shape.
     let old = "1u T1 | @30 89s T1 to L2 | @33 80s T2 L2 | @40 17u T1 begun=0";
     check_every_order(old, "T2 L2; T1");
-    check_every_order("1u T1 | @30 89s T1 to L2 | @30 89s T2 L2 from L1 | @31 1u T3", "T2 L2, T3 L1; T1");
+    check_every_order(
+        "1u T1 | @30 89s T1 to L2 | @30 89s T2 L2 from L1 | @31 1u T3",
+        "T2 L2, T3 L1; T1",
+    );
 }
 
 #[test]
