@@ -287,7 +287,7 @@ fn an_answer_that_comes_too_late_decides_nothing() {
             let consequence = conclude(&mut after, &mut payment, answer, policy, at(100));
             assert_eq!(consequence, Consequence::Nothing);
             assert!(payment.happened.is_empty());
-            let sent_at = before.sent_at.or((*answer == Answer::Done).then(|| at(100)));
+            let sent_at = before.sent_at.or_else(|| (*answer == Answer::Done).then(|| at(100)));
             assert_eq!(after, Dispatch { sent_at, ..before }, "{phase} {answer:?}");
         }
     }

@@ -79,7 +79,7 @@ fn every_broken_promise_is_named() {
     let twice = [open("T1", "L1"), open("T2", "L1")];
     check(S::Held, &[], &twice, &[Breach::OpenTwice(l1(), UserId::from("U1"))]);
     let far = Dispatch { slot: Some(1), ..one(Phase::Reserved) };
-    check(S::Sending, &[far.clone()], &[], &[Breach::OverCapacity(l1())]);
+    check(S::Sending, std::slice::from_ref(&far), &[], &[Breach::OverCapacity(l1())]);
     check(S::Sending, &[Dispatch { slot: None, ..far }], &[], &[]);
     let other = Dispatch { id: 2, payment: PaymentId::from("P2"), ..one(Phase::Reserved) };
     let shared = [Breach::PlaceShared(l1(), 0), Breach::ChatShared(l1(), UserId::from("U1"))];
@@ -251,7 +251,9 @@ impl World {
                         .filter(|d| d.line == line && d.phase.is_active())
                         .filter_map(|d| d.slot)
                         .collect();
-                    let slot = (0..).find(|slot| !held.contains(slot));
+                    let of = self.lines.iter().find(|one| one.id == line).unwrap();
+                    let slot = (0..of.occupancy.capacity).find(|slot| !held.contains(slot));
+                    assert!(slot.is_some(), "room on {line} without a place");
                     let next = i64::try_from(self.view.dispatches.len()).unwrap() + 1;
                     payment.become_(PaymentState::Sending, Reason::plain(ReasonCode::LineReserved));
                     let new = Dispatch {
@@ -280,7 +282,7 @@ impl World {
         let dispatch = self.view.dispatches.get_mut(&reserved[index]).unwrap();
         dispatch.phase = Phase::Sending;
         dispatch.fence += 1;
-        dispatch.claimed_at = dispatch.claimed_at.or(Some(at(self.now)));
+        dispatch.claimed_at = dispatch.claimed_at.or_else(|| Some(at(self.now)));
         let (id, fence, payment) = (dispatch.id, dispatch.fence, dispatch.payment.clone());
         let (line, user) = (dispatch.line.clone(), dispatch.user.clone());
         if taken {
