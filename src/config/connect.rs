@@ -32,8 +32,10 @@ impl ConnectSettings {
 }
 
 fn parse_rate(text: &str) -> Result<Rate, Expected> {
-    Rate::parse(text)
-        .map_err(|error| format!("{error}; expected calls in a unit of time, such as 20/s,600/min"))
+    Rate::parse(text).map_err(|_| {
+        "expected calls in a unit of time (s, min, h), comma separated, such as 20/s,600/min"
+            .to_owned()
+    })
 }
 
 fn parse_url(text: &str) -> Result<Url, Expected> {

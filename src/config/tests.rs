@@ -6,6 +6,7 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::connect::SendMode;
+use crate::connect::budget::Rate;
 
 const REQUIRED: [(&str, &str); 5] = [
     ("FREELINE_API_TOKENS", "erp:write:0123456789abcdef"),
@@ -33,8 +34,7 @@ fn with_what_is_required_everything_else_has_its_default() {
     assert!(!settings.hook.takeover);
     assert_eq!(settings.hook.check_every, Duration::from_mins(5));
     assert_eq!(settings.connect.url.as_str(), "https://push.1c-connect.com/");
-    let rate: Vec<_> = settings.connect.rate.iter().map(|it| (it.calls, it.per)).collect();
-    assert_eq!(rate, [(20, Duration::from_secs(1)), (600, Duration::from_mins(1))]);
+    assert_eq!(settings.connect.rate, Rate::parse("20/s,600/min").unwrap());
     assert_eq!(settings.dispatch.mode, SendMode::Bot);
     assert_eq!(settings.dispatch.user, None);
     assert_eq!(settings.dispatch.template, None);

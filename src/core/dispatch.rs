@@ -100,7 +100,7 @@ pub struct Dispatch {
     pub due_at: Time,
     /// Until when a claim holds.
     pub lease_until: Option<Time>,
-    /// Calls in a row that were surely not carried out.
+    /// Calls in a row that were surely not carried out; in doubt, looks that proved nothing.
     pub failures: i64,
     /// When it was first claimed, in our time.
     pub claimed_at: Option<Time>,
@@ -311,6 +311,8 @@ pub fn doubt(
 ) {
     dispatch.phase = Phase::InDoubt;
     dispatch.lease_until = None;
+    // From here on they count looks that prove nothing.
+    dispatch.failures = 0;
     dispatch.due_at = now.plus(in_doubt_after);
     let reason = Reason::on_line(ReasonCode::OutcomeUnknown, dispatch.line.clone());
     payment.become_(PaymentState::InDoubt, reason.saying(detail));
@@ -347,3 +349,6 @@ fn refused(
     payment.become_(PaymentState::Queued, on_line(ReasonCode::LineRefused));
     Consequence::RememberRefusal(words)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ pub mod dispatch;
 pub mod event;
 pub mod hook;
 pub mod id;
+pub mod invariant;
 pub mod line;
 pub mod money;
 pub mod number;
@@ -17,3 +18,6 @@ pub mod retry;
 pub mod time;
 pub mod treatment;
 pub mod why;
+
+#[cfg(test)]
+mod script;

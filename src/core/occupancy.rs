@@ -81,12 +81,7 @@ fn apply_sign(view: &mut View, event: &Event, message_type: i64, sign: &Sign) ->
     // Without the treatment's id only the bot's copies mean "the one of this user on this line".
     let by_pair = event.treatment.is_none() && event.source != EventSource::Line;
     match (message_type, &event.treatment) {
-        (event::RATED, Some(id)) => {
-            // A rating comes up to months later and may never open: it leaves a tombstone at most.
-            if treatments.by_id(id).is_none() {
-                treatments.end(id, sign, EndKind::Closed, None);
-            }
-        }
+        (event::RATED, Some(id)) => treatments.rate(id, sign),
         (event::CLOSED, Some(id)) => treatments.end(id, sign, EndKind::Closed, None),
         (code, Some(id)) if event::CLOSED_AUTOMATICALLY.contains(&code) => {
             treatments.end(id, sign, EndKind::Closed, None);
@@ -129,15 +124,16 @@ fn apply_move(
     match movement.direction {
         Direction::To => {
             let target = movement.treatment.clone();
-            match id {
-                Some(id) => treatments.end(id, sign, EndKind::Moved, target.clone()),
-                None => {
-                    treatments.end_pair(sign, EndKind::Moved, target.clone());
+            let source = match id {
+                Some(id) => {
+                    treatments.end(id, sign, EndKind::Moved, target.clone());
+                    Some(id.clone())
                 }
-            }
+                None => treatments.end_pair(sign, EndKind::Moved, target.clone()),
+            };
             match (&movement.line, &target) {
                 (Some(line), Some(target)) => treatments.touch(target, &other_side(line)),
-                (Some(line), None) => await_on_line(view, id, line, sign.heard_at),
+                (Some(line), None) => await_on_line(view, source.as_ref(), line, sign.heard_at),
                 (None, _) => {}
             }
         }
@@ -155,7 +151,11 @@ fn apply_move(
                 }
                 (None, Some(source)) => treatments.end(source, sign, EndKind::Moved, target),
                 (Some(line), None) => {
-                    treatments.end_pair(&other_side(line), EndKind::Moved, target);
+                    let source = other_side(line);
+                    if let Some(target) = &target {
+                        treatments.moved_from_pair(&source, target);
+                    }
+                    treatments.end_pair(&source, EndKind::Moved, target);
                 }
                 (None, None) => {}
             }
@@ -171,6 +171,13 @@ fn apply_move(
 
 /// The treatment goes on under an unknown id on `line`: its dispatch waits for it there.
 fn await_on_line(view: &mut View, source: Option<&TreatmentId>, line: &LineId, now: Time) {
+    let goes_on = source
+        .and_then(|id| view.treatments.by_id(id))
+        .and_then(|treatment| treatment.end.as_ref())
+        .is_some_and(|end| end.moved_to.is_some());
+    if goes_on {
+        return;
+    }
     let moved = view.dispatches.values_mut().find(|dispatch| {
         dispatch.phase.is_active() && source.is_some() && dispatch.treatment.as_ref() == source
     });
@@ -193,20 +200,47 @@ fn apply_echo(view: &mut View, event: &Event, sign: &Sign) {
         let payment = view.payments.values().find(|payment| payment.number == number);
         let Some(payment) = payment.map(|payment| payment.id.clone()) else { continue };
         let of_payment = || view.dispatches.values().filter(|d| d.payment == payment);
-        let is_seen =
-            event.message_id.is_some() && of_payment().any(|d| d.echo == event.message_id);
-        // The newest try at this chat that went out and is not linked to a treatment yet.
-        let unlinked = of_payment().filter(|d| {
+        let seen = of_payment().find(|d| event.message_id.is_some() && d.echo == event.message_id);
+        if let Some(seen) = seen.map(|dispatch| dispatch.id) {
+            relink(view, seen, event.treatment.as_ref());
+            continue;
+        }
+        // The newest try at this chat that went out and whose echo was not heard yet; the one that
+        // is not linked to a treatment yet before one that is.
+        let unheard = of_payment().filter(|d| {
             let here = d.line == sign.line && d.user == sign.user;
-            here && d.treatment.is_none() && d.claimed_at.is_some()
+            here && d.echo.is_none() && d.claimed_at.is_some()
         });
-        let Some(id) = unlinked.map(|d| d.id).max().filter(|_| !is_seen) else { continue };
-        let open = || view.treatments.open_of(&sign.line, &sign.user).map(|open| open.id.clone());
-        let treatment = event.treatment.clone().or_else(open);
+        let Some(id) = unheard.max_by_key(|d| (d.treatment.is_none(), d.id)).map(|d| d.id) else {
+            continue;
+        };
+        let there = || view.treatments.at(&sign.line, &sign.user, sign.at).map(|at| at.id.clone());
+        let treatment = event.treatment.clone().or_else(there);
         if let Some(dispatch) = view.dispatches.get_mut(&id) {
             dispatch.echo.clone_from(&event.message_id);
         }
-        echo_of(view, id, &payment, treatment, sign.heard_at);
+        let dispatch = view.dispatches.get(&id);
+        // Long after the message, a specialist may quote it in a later treatment of the chat.
+        let is_timely = dispatch.and_then(|dispatch| dispatch.sent_at).is_some_and(|sent_at| {
+            sign.at.since(sent_at).max(sent_at.since(sign.at)) <= CLOCKS_APART_MAX
+        });
+        if dispatch.is_some_and(|dispatch| dispatch.treatment.is_some()) {
+            relink(view, id, event.treatment.as_ref().filter(|_| is_timely));
+        } else {
+            echo_of(view, id, &payment, treatment, sign.heard_at);
+        }
+    }
+}
+
+/// The echo says which treatment the message is in; before it that was only concluded.
+fn relink(view: &mut View, id: i64, treatment: Option<&TreatmentId>) {
+    let (Some(dispatch), Some(treatment)) = (view.dispatches.get_mut(&id), treatment) else {
+        return;
+    };
+    let is_linked = matches!(dispatch.phase, Phase::Sent | Phase::Open | Phase::Closed);
+    let now_in = view.treatments.follow(treatment).map(|treatment| &treatment.id);
+    if is_linked && now_in.is_some() && dispatch.treatment.as_ref() != now_in {
+        dispatch.treatment = now_in.cloned();
     }
 }
 
@@ -217,39 +251,33 @@ fn echo_of(
     treatment: Option<TreatmentId>,
     now: Time,
 ) {
-    let others_active = view
-        .dispatches
-        .values()
-        .filter(|other| other.payment == *payment && other.id != id && other.phase.is_active())
-        .map(|other| (other.id, other.phase))
-        .next();
+    let others = view.dispatches.values().filter(|d| d.payment == *payment && d.id != id);
+    let others: Vec<(i64, Phase)> = others.map(|other| (other.id, other.phase)).collect();
     let (Some(dispatch), Some(payment)) =
         (view.dispatches.get_mut(&id), view.payments.get_mut(payment))
     else {
         return;
     };
-    match (dispatch.phase, others_active) {
-        // A try that we had given up was taken after all, and another one is out already.
-        (Phase::Refused | Phase::Undone | Phase::Closed, Some((_, phase)))
-            if phase != Phase::Reserved =>
-        {
+    if dispatch.phase == Phase::Open {
+        return;
+    }
+    // A try that we had given up was taken after all.
+    if !dispatch.phase.is_active() {
+        dispatch.slot = None;
+        let is_taken = |phase| matches!(phase, Phase::Sent | Phase::Open | Phase::Closed);
+        if others.iter().any(|(_, phase)| is_taken(*phase)) {
             payment.note(Reason::on_line(ReasonCode::Doubled, dispatch.line.clone()));
+            return;
         }
-        (Phase::Refused | Phase::Undone, Some((other, _))) => {
-            dispatch.slot = None;
-            revive(dispatch, payment, treatment, now);
-            if let Some(other) = view.dispatches.get_mut(&other) {
-                other.phase = Phase::Undone;
-            }
+    }
+    revive(dispatch, payment, treatment, now);
+    // Nothing else may be sent for it. Should a call that is under way be taken nevertheless, then
+    // its own echo tells.
+    for (other, _) in others.iter().filter(|(_, phase)| phase.is_active()) {
+        if let Some(other) = view.dispatches.get_mut(other) {
+            other.phase = Phase::Undone;
+            other.lease_until = None;
         }
-        (Phase::Refused | Phase::Undone, None) => {
-            dispatch.slot = None;
-            revive(dispatch, payment, treatment, now);
-        }
-        (Phase::Reserved | Phase::Sending | Phase::InDoubt | Phase::Sent, _) => {
-            revive(dispatch, payment, treatment, now);
-        }
-        (Phase::Open | Phase::Closed, _) => {}
     }
 }
 
@@ -272,6 +300,9 @@ fn revive(
 }
 
 /// Brings dispatches in line with the treatments they opened.
+///
+/// Part of every event and snapshot; wanted besides after an answer, because the treatment may
+/// have been seen before it.
 pub fn settle(view: &mut View, now: Time) {
     let View { treatments, dispatches, payments } = view;
     for dispatch in dispatches.values_mut() {
@@ -300,6 +331,8 @@ fn follow_treatment(dispatch: &mut Dispatch, payment: &mut Payment, at: &Treatme
     payment.treatment = Some(at.id.clone());
     match (&at.end, dispatch.phase) {
         (None, Phase::Sent | Phase::Closed) => {
+            // The place it had may be given away since.
+            dispatch.slot = dispatch.slot.filter(|_| dispatch.phase == Phase::Sent);
             dispatch.phase = Phase::Open;
             payment.closed_at = None;
             let reason = Reason::on_line(ReasonCode::TreatmentSeen, at.line.clone());
@@ -396,22 +429,18 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
     let View { treatments, dispatches, payments } = view;
     for dispatch in dispatches.values_mut().filter(|d| d.line == *snapshot.line) {
         let Some(payment) = payments.get_mut(&dispatch.payment) else { continue };
-        let since = dispatch.claimed_at.unwrap_or(now);
-        let open = treatments.open_of(&dispatch.line, &dispatch.user).cloned();
+        let open = treatments.open_of(&dispatch.line, &dispatch.user);
         let is_due = dispatch.due_at <= snapshot.requested_at;
         match (dispatch.phase, open) {
-            (Phase::InDoubt, Some(open)) if open.opener != Opener::User => {
-                revive(dispatch, payment, Some(open.id), now);
+            (Phase::InDoubt, Some(open)) if can_be_ours(dispatch, open, now) => {
+                revive(dispatch, payment, Some(open.id.clone()), now);
                 payment.note(Reason::on_line(ReasonCode::FoundByLook, dispatch.line.clone()));
             }
-            // The user opened it: whether our message is in it, only its echo or a person can say.
+            // It began otherwise: whether our message is in it, only its echo or a person can say.
             (Phase::InDoubt, Some(_)) if is_due => inconclusive(dispatch, payment, now),
             (Phase::InDoubt, None) if is_due => {
-                // Something opened and closed in between: perhaps with our message in it.
-                let heard = treatments
-                    .of_pair(&dispatch.line, &dispatch.user)
-                    .any(|t| t.heard_at >= since && t.opener != Opener::User);
-                if heard {
+                let is_listed = snapshot.listed.iter().any(|listed| listed.user == dispatch.user);
+                if is_listed || was_open_since(treatments, dispatch, now) {
                     inconclusive(dispatch, payment, now);
                 } else {
                     dispatch.phase = Phase::Undone;
@@ -430,6 +459,25 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
     }
 }
 
+/// When the call for a dispatch was made at the earliest, by the platform's clock.
+fn called_at(dispatch: &Dispatch, now: Time) -> Time {
+    dispatch.claimed_at.unwrap_or(now).minus(CLOCKS_APART_MAX)
+}
+
+/// Whether an open treatment can have been opened by this dispatch and by nobody else we know of.
+fn can_be_ours(dispatch: &Dispatch, open: &Treatment, now: Time) -> bool {
+    matches!(open.opener, Opener::Specialist | Opener::Unknown)
+        && open.opened_at >= called_at(dispatch, now)
+}
+
+/// Whether something opened and closed in its chat since the call, perhaps with our message in it.
+fn was_open_since(treatments: &Treatments, dispatch: &Dispatch, now: Time) -> bool {
+    let heard_from = dispatch.claimed_at.unwrap_or(now);
+    treatments.of_pair(&dispatch.line, &dispatch.user).any(|treatment| {
+        treatment.heard_at >= heard_from && treatment.last_event_at >= called_at(dispatch, now)
+    })
+}
+
 /// Keeps the doubt, and looks again after a growing time.
 fn inconclusive(dispatch: &mut Dispatch, payment: &mut Payment, now: Time) {
     dispatch.failures += 1;
@@ -442,3 +490,9 @@ fn inconclusive(dispatch: &mut Dispatch, payment: &mut Payment, now: Time) {
 
 /// The shortest time between two looks that prove nothing.
 const LOOK_AGAIN_MIN: Span = Span::from_secs(30);
+
+/// How far the platform's clock may be from ours.
+const CLOCKS_APART_MAX: Span = Span::from_secs(60);
+
+#[cfg(test)]
+mod tests;

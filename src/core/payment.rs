@@ -250,3 +250,6 @@ pub fn command(
         (Command::Retry, state) => wrong(state, "retry", "rejected or in_doubt"),
     }
 }
+
+#[cfg(test)]
+mod tests;

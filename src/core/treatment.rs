@@ -1,18 +1,28 @@
 //! Treatments: which are open, which are over, whatever order the events come in.
 //!
 //! The rules are those of `connect-api.md` 5.7. [`Treatments`] holds the part of them that one
-//! decision needs: the store loads every treatment that the events name, the open ones of every
-//! (line, user) they name, and the newest of each such pair.
+//! decision needs: the store loads every treatment that the events name, and of every (line, user)
+//! they name the open ones and the [`LOADED_OF_PAIR`] with the newest beginnings.
+//!
+//! Invariant: the order in which events arrive does not matter. Each treatment keeps its earliest
+//! known beginning and its end, if that was heard; what follows from comparing the treatments of
+//! one (line, user) is an inference, [`EndKind::Superseded`], and is drawn anew after each event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::id::{LineId, TreatmentId, UserId};
-use crate::core::time::Time;
+use crate::core::time::{Span, Time};
 use crate::core::why::codes;
 
 /// What a provisional id begins with: bot events may lack the treatment's id, and until an event
 /// brings it the treatment is kept under an id of our own.
 const PROVISIONAL: char = '~';
+
+/// How many treatments of one (line, user) a decision looks at, those with the newest beginnings.
+pub const LOADED_OF_PAIR: usize = 8;
+
+/// How far apart the two halves of one move may be: the same second was recorded.
+const HALVES_APART_MAX: Span = Span::from_secs(5);
 
 /// How many moves in a row are followed from a treatment to the one it became.
 const MOVES_MAX: usize = 16;
@@ -45,6 +55,17 @@ codes! {
     }
 }
 
+impl EndKind {
+    /// How sure it is: what was heard beats what a list lacks, and that beats an inference.
+    const fn weight(self) -> u8 {
+        match self {
+            Self::Closed | Self::Moved => 2,
+            Self::NotListed => 1,
+            Self::Superseded => 0,
+        }
+    }
+}
+
 /// The end of a treatment: its tombstone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct End {
@@ -65,7 +86,8 @@ pub struct Treatment {
     pub line: LineId,
     /// Its user.
     pub user: UserId,
-    /// When it began in the platform's time; the epoch when only its end was heard.
+    /// When it began in the platform's time, as early as is known: when only its end was heard,
+    /// that; when only its rating was heard and that does not say, the epoch.
     pub opened_at: Time,
     /// Who opened it.
     pub opener: Opener,
@@ -92,6 +114,31 @@ impl Treatment {
     fn rank(&self) -> (bool, Time, &TreatmentId) {
         (!self.is_provisional(), self.opened_at, &self.id)
     }
+
+    /// Its end, unless that is only inferred.
+    fn sure_end(&self) -> Option<&End> {
+        self.end.as_ref().filter(|end| end.kind.weight() > 0)
+    }
+
+    /// Whether it was open at `at` or later, as far as is known.
+    fn reaches(&self, at: Time) -> bool {
+        self.end.as_ref().is_none_or(|end| end.at >= at)
+    }
+
+    /// Takes an earlier beginning into account.
+    fn began_by(&mut self, sign: &Sign) {
+        if sign.opener == Opener::Moved
+            || (sign.at < self.opened_at && sign.opener != Opener::Unknown)
+        {
+            self.opener = sign.opener;
+        }
+        self.opened_at = sign.beginning(self.open_by(sign.at));
+    }
+
+    /// When it was open at the latest, now that it is known to have been open by `at`.
+    fn open_by(&self, at: Time) -> Time {
+        if self.opened_at == Time::default() { at } else { self.opened_at.min(at) }
+    }
 }
 
 /// Something heard about a treatment, with both clocks.
@@ -109,6 +156,34 @@ pub struct Sign {
     pub opener: Opener,
     /// When we heard it, in our time.
     pub heard_at: Time,
+}
+
+impl Sign {
+    /// The earlier of `known` and the beginning that the event states.
+    ///
+    /// `connect-api.md` 1.4: that may lack its fraction of a second, so it counts only from the
+    /// second before on.
+    fn beginning(&self, known: Time) -> Time {
+        self.initialized_at.filter(|at| at.whole_second() < known.whole_second()).unwrap_or(known)
+    }
+
+    /// The id of a treatment that begins with this sign and does not say its own.
+    fn provisional_id(&self) -> TreatmentId {
+        provisional_id(&self.line, &self.user, self.at)
+    }
+
+    fn treatment(&self, id: &TreatmentId, opened_at: Time, end: Option<End>) -> Treatment {
+        Treatment {
+            id: id.clone(),
+            line: self.line.clone(),
+            user: self.user.clone(),
+            opened_at,
+            opener: self.opener,
+            last_event_at: self.at,
+            heard_at: self.heard_at,
+            end,
+        }
+    }
 }
 
 /// The treatments that one decision needs, and which of them it changed.
@@ -176,56 +251,54 @@ impl Treatments {
 
     /// A sign of life: opens it when it is new, never when it is over.
     pub fn touch(&mut self, id: &TreatmentId, sign: &Sign) {
-        match self.by_id.get(id) {
-            Some(known) if !known.is_open() => {}
+        let treatment = match self.by_id.get(id) {
             Some(known) => {
                 let mut known = known.clone();
-                // Without the event of its move heard, a treatment is where its newest event says.
-                if sign.at >= known.last_event_at && sign.line != known.line {
-                    self.forget(&known);
-                    known.line = sign.line.clone();
+                // A late sign of what is over still tells when it began.
+                known.began_by(sign);
+                if known.sure_end().is_none() {
+                    // Without the event of its move heard, it is where its newest event says.
+                    if sign.at >= known.last_event_at && sign.line != known.line {
+                        self.forget(&known);
+                        known.line = sign.line.clone();
+                    }
+                    known.last_event_at = known.last_event_at.max(sign.at);
+                    known.heard_at = known.heard_at.max(sign.heard_at);
                 }
-                known.opened_at = known.opened_at.min(sign.initialized_at.unwrap_or(sign.at));
-                known.last_event_at = known.last_event_at.max(sign.at);
-                known.heard_at = known.heard_at.max(sign.heard_at);
-                let line = known.line.clone();
-                self.put(known);
-                self.settle_pair(&line, &sign.user);
+                known
             }
-            None => {
-                self.put(Treatment {
-                    id: id.clone(),
-                    line: sign.line.clone(),
-                    user: sign.user.clone(),
-                    opened_at: sign.initialized_at.unwrap_or(sign.at).min(sign.at),
-                    opener: sign.opener,
-                    last_event_at: sign.at,
-                    heard_at: sign.heard_at,
-                    end: None,
-                });
-                self.settle_pair(&sign.line, &sign.user);
-            }
-        }
+            None => sign.treatment(id, sign.beginning(sign.at), None),
+        };
+        let pair = (treatment.line.clone(), treatment.user.clone());
+        self.put(treatment);
+        self.settle_pair(&pair.0, &pair.1);
     }
 
     /// A sign of life without a treatment's id: means the open one of the pair, or a new one.
     ///
     /// Answers the id it was taken for; `None` if it is older than what is known of the pair.
     pub fn touch_pair(&mut self, sign: &Sign, may_open: bool) -> Option<TreatmentId> {
-        if let Some(open) = self.open_of(&sign.line, &sign.user) {
-            let id = open.id.clone();
-            self.touch(&id, sign);
-            return Some(id);
-        }
-        let is_late = self
-            .of_pair(&sign.line, &sign.user)
-            .any(|over| over.end.as_ref().is_some_and(|end| end.at >= sign.at));
-        if is_late || !may_open {
+        if self.is_over_since(&sign.line, &sign.user, sign.at) {
             return None;
         }
-        let name = format!("{PROVISIONAL}{}/{}/{}", sign.line, sign.user, sign.at.micros());
-        let id = TreatmentId::new(name);
-        self.touch(&id, sign);
+        let mut treatment = match self.open_of(&sign.line, &sign.user) {
+            Some(open) => open.clone(),
+            None if may_open => sign.treatment(&sign.provisional_id(), sign.at, None),
+            None => return None,
+        };
+        // It may be a sign of the treatment before this one: only a provisional one, which has no
+        // signs of its own, takes its beginning from it. And it alone has to know later which sign
+        // could have begun another treatment.
+        if treatment.is_provisional() && may_open {
+            treatment.began_by(sign);
+        }
+        if may_open || !treatment.is_provisional() {
+            treatment.last_event_at = treatment.last_event_at.max(sign.at);
+        }
+        treatment.heard_at = treatment.heard_at.max(sign.heard_at);
+        let id = treatment.id.clone();
+        self.put(treatment);
+        self.settle_pair(&sign.line, &sign.user);
         Some(id)
     }
 
@@ -237,87 +310,151 @@ impl Treatments {
         kind: EndKind,
         moved_to: Option<TreatmentId>,
     ) {
-        let end = End { at: sign.at, kind, moved_to };
-        match self.by_id.get(id) {
-            Some(known) => {
-                let mut known = known.clone();
-                known.heard_at = known.heard_at.max(sign.heard_at);
-                match &mut known.end {
-                    // It is over already, but where it went on may be news.
-                    Some(over) if over.moved_to.is_none() => over.moved_to = end.moved_to,
-                    Some(_) => {}
-                    None => {
-                        known.last_event_at = known.last_event_at.max(sign.at);
-                        known.end = Some(end);
-                        self.lines_touched.insert(known.line.clone());
-                    }
-                }
-                self.put(known);
+        let mut treatment = match self.by_id.get(id) {
+            Some(known) => known.clone(),
+            None => sign.treatment(id, sign.beginning(sign.at), None),
+        };
+        treatment.opened_at = sign.beginning(treatment.open_by(sign.at));
+        match &mut treatment.end {
+            Some(over) if over.kind.weight() >= kind.weight() => {
+                // Both halves of a move tell its time: it was over at the first of them. The time
+                // of a close may have been unknown.
+                over.at = match kind {
+                    EndKind::Moved => over.at.min(sign.at),
+                    EndKind::Closed => over.at.max(sign.at),
+                    EndKind::Superseded | EndKind::NotListed => over.at,
+                };
+                over.moved_to = over.moved_to.take().or(moved_to);
             }
-            None => self.put(Treatment {
-                id: id.clone(),
-                line: sign.line.clone(),
-                user: sign.user.clone(),
-                // Without its beginning it must not rank before a treatment that lives.
-                opened_at: sign.initialized_at.unwrap_or_default(),
-                opener: sign.opener,
-                last_event_at: sign.at,
-                heard_at: sign.heard_at,
-                end: Some(end),
-            }),
+            end => {
+                *end = Some(End { at: sign.at, kind, moved_to });
+                treatment.last_event_at = treatment.last_event_at.max(sign.at);
+                treatment.heard_at = treatment.heard_at.max(sign.heard_at);
+            }
         }
-        self.absorb_provisional(&sign.line, &sign.user, id, sign.at);
+        let pair = (treatment.line.clone(), treatment.user.clone());
+        self.put(treatment);
+        self.settle_pair(&pair.0, &pair.1);
     }
 
     /// Ends the open one of a pair, unless it began after the sign.
     ///
-    /// Answers the id of the one that ended.
+    /// Answers the id of the one that ended. If none was known, a tombstone of the pair is left,
+    /// so that late signs from before do not open one.
     pub fn end_pair(
         &mut self,
         sign: &Sign,
         kind: EndKind,
         moved_to: Option<TreatmentId>,
     ) -> Option<TreatmentId> {
-        let open = self.open_of(&sign.line, &sign.user)?;
-        if open.opened_at > sign.at || Some(&open.id) == moved_to.as_ref() {
+        if self.is_over_since(&sign.line, &sign.user, sign.at) {
             return None;
         }
-        let id = open.id.clone();
+        let open = self.open_of(&sign.line, &sign.user).filter(|open| open.opened_at <= sign.at);
+        if open.is_some_and(|open| Some(&open.id) == moved_to.as_ref()) {
+            return None;
+        }
+        let open = open.map(|open| open.id.clone());
+        let id = open.clone().unwrap_or_else(|| sign.provisional_id());
         self.end(&id, sign, kind, moved_to);
-        Some(id)
+        open
+    }
+
+    /// Notes where one of a pair went on that was heard to have moved to nobody knows which
+    /// treatment.
+    pub fn moved_from_pair(&mut self, sign: &Sign, target: &TreatmentId) {
+        let moved = self.of_pair(&sign.line, &sign.user).find(|treatment| {
+            treatment.end.as_ref().is_some_and(|end| {
+                let apart = end.at.since(sign.at).max(sign.at.since(end.at));
+                end.kind == EndKind::Moved && end.moved_to.is_none() && apart <= HALVES_APART_MAX
+            })
+        });
+        if let Some(id) = moved.map(|treatment| treatment.id.clone()) {
+            self.end(&id, sign, EndKind::Moved, Some(target.clone()));
+        }
+    }
+
+    /// A rating: it comes up to months after the close, so it may never open. Of a treatment that
+    /// was never heard of it leaves a tombstone, which is no later than its beginning.
+    pub fn rate(&mut self, id: &TreatmentId, sign: &Sign) {
+        if self.by_id.contains_key(id) {
+            return;
+        }
+        let at = sign.initialized_at.unwrap_or_default();
+        let end = End { at, kind: EndKind::Closed, moved_to: None };
+        self.put(Treatment { last_event_at: at, ..sign.treatment(id, at, Some(end)) });
+        self.settle_pair(&sign.line, &sign.user);
+    }
+
+    /// The one of a user on a line that a sign of life at `at` belongs to.
+    pub fn at(&self, line: &LineId, user: &UserId, at: Time) -> Option<&Treatment> {
+        let of_pair = self.of_pair(line, user);
+        let reaching = of_pair.filter(|treatment| {
+            treatment.is_open() || treatment.sure_end().is_some_and(|end| end.at >= at)
+        });
+        reaching.min_by_key(|treatment| treatment.opened_at)
+    }
+
+    /// Whether the end of one of the pair at `at` or later was heard.
+    fn is_over_since(&self, line: &LineId, user: &UserId, at: Time) -> bool {
+        let mut ends = self.of_pair(line, user).filter_map(Treatment::sure_end);
+        ends.any(|end| end.at >= at)
     }
 
     /// One user has at most one open treatment on a line: of several the newest lives.
     ///
     /// A treatment that is over counts too: what began before it cannot still be open.
     fn settle_pair(&mut self, line: &LineId, user: &UserId) {
-        let real = self.of_pair(line, user).filter(|treatment| !treatment.is_provisional());
-        let Some(newest) = real.max_by_key(|treatment| treatment.rank()).cloned() else {
-            return;
-        };
-        let older = self.of_pair(line, user).filter(|t| t.is_open() && t.id != newest.id);
-        let older: Vec<Treatment> = older.cloned().collect();
-        for mut treatment in older {
-            let provisional = treatment.is_provisional();
-            if provisional && !newest.is_open() && newest.opened_at < treatment.opened_at {
-                continue;
+        let pair: Vec<Treatment> = self.of_pair(line, user).cloned().collect();
+        let (provisional, real): (Vec<_>, Vec<_>) =
+            pair.into_iter().partition(Treatment::is_provisional);
+        // Ends that were heard without the treatment's id.
+        let ends: Vec<&End> = provisional.iter().filter_map(Treatment::sure_end).collect();
+        if let Some(newest) = real.iter().max_by_key(|treatment| treatment.rank()) {
+            for treatment in real.iter().filter(|treatment| treatment.sure_end().is_none()) {
+                let end = if treatment.id == newest.id {
+                    end_after(&ends, treatment)
+                } else {
+                    let (at, kind) = (newest.opened_at, EndKind::Superseded);
+                    Some(End { at, kind, moved_to: None })
+                };
+                self.put(Treatment { end, ..treatment.clone() });
             }
-            let moved_to = provisional.then(|| newest.id.clone());
-            treatment.end = Some(End { at: newest.opened_at, kind: EndKind::Superseded, moved_to });
-            self.put(treatment);
         }
+        for treatment in provisional.iter().filter(|treatment| treatment.sure_end().is_none()) {
+            let end = match self.owner(treatment) {
+                Some(owner) => Some(End {
+                    at: owner.opened_at.max(treatment.opened_at),
+                    kind: EndKind::Superseded,
+                    moved_to: Some(owner.id.clone()),
+                }),
+                None => end_after(&ends, treatment),
+            };
+            self.put(Treatment { end, ..treatment.clone() });
+        }
+        self.reopen_provisional(line, user);
     }
 
-    /// A provisional treatment that began before `at` was the real one `id` all the time.
-    fn absorb_provisional(&mut self, line: &LineId, user: &UserId, id: &TreatmentId, at: Time) {
-        let provisional = self.of_pair(line, user).find(|treatment| {
-            treatment.is_open() && treatment.is_provisional() && treatment.opened_at <= at
-        });
-        if let Some(mut absorbed) = provisional.cloned() {
-            let moved_to = Some(id.clone());
-            absorbed.end = Some(End { at, kind: EndKind::Superseded, moved_to });
-            self.put(absorbed);
+    /// The real treatment that a provisional one has been all the time.
+    fn owner(&self, provisional: &Treatment) -> Option<&Treatment> {
+        let of_pair = self.of_pair(&provisional.line, &provisional.user);
+        let real = of_pair.filter(|treatment| !treatment.is_provisional());
+        real.filter(|treatment| treatment.reaches(provisional.opened_at)).min_by_key(|t| t.rank())
+    }
+
+    /// Signs without an id that are newer than every end of the pair belong to a new treatment.
+    fn reopen_provisional(&mut self, line: &LineId, user: &UserId) {
+        let provisional = self.of_pair(line, user).filter(|treatment| treatment.is_provisional());
+        let Some(newest) = provisional.max_by_key(|treatment| treatment.last_event_at).cloned()
+        else {
+            return;
+        };
+        let at = newest.last_event_at;
+        if self.open_of(line, user).is_some() || self.is_over_since(line, user, at) {
+            return;
         }
+        let id = provisional_id(line, user, at);
+        self.put(Treatment { id, opened_at: at, end: None, ..newest });
     }
 
     fn put(&mut self, treatment: Treatment) {
@@ -348,3 +485,18 @@ impl Treatments {
         }
     }
 }
+
+/// Which of the ends heard for the pair is that of `treatment`: the first after it began.
+fn end_after(ends: &[&End], treatment: &Treatment) -> Option<End> {
+    let after = ends.iter().filter(|end| {
+        end.at >= treatment.opened_at && end.moved_to.as_ref() != Some(&treatment.id)
+    });
+    after.min_by_key(|end| end.at).map(|end| End::clone(end))
+}
+
+fn provisional_id(line: &LineId, user: &UserId, at: Time) -> TreatmentId {
+    TreatmentId::new(format!("{PROVISIONAL}{line}/{user}/{}", at.micros()))
+}
+
+#[cfg(test)]
+mod tests;
