@@ -82,3 +82,34 @@ impl Tasks {
         self.tracker.wait().await;
     }
 }
+
+/// Asks `tasks` to stop at the first SIGTERM or SIGINT, and ends the process at the second.
+pub fn stop_on_signals(tasks: &Tasks) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = tasks.clone();
+    // Outside the tracker: it must outlive the stop to hear a second signal.
+    spawn_untracked(async move {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        tracing::info!("stopping; a second signal ends at once");
+        stop.stop();
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        tracing::warn!("ended by a second signal");
+        end_at_once();
+    });
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "listens for signals until the process ends")]
+fn spawn_untracked(task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(task);
+}
+
+#[expect(clippy::exit, reason = "a second signal means: do not wait for anything")]
+fn end_at_once() {
+    std::process::exit(EXIT_BY_SIGNAL);
+}
+
+/// What a shell shows for a process that SIGINT ended.
+const EXIT_BY_SIGNAL: i32 = 130;

@@ -1,3 +1,7 @@
 //! The `freeline` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    freeline::cli::main()
+}
