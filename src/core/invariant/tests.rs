@@ -114,6 +114,8 @@ enum Step {
     Answer { which: u8, how: u8 },
     /// One of the platform's events is delivered; another time later too, if `again`.
     Deliver { which: u8, again: bool },
+    /// The platform loses the echo of a message of ours.
+    LosesEcho { which: u8 },
     /// A user writes.
     UserWrites { user: u8, line: u8 },
     /// Somebody closes what is open.
@@ -135,6 +137,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (n(), n()).prop_map(|(which, how)| Step::Answer { which, how }),
         8 => (n(), prop::bool::weighted(0.2))
             .prop_map(|(which, again)| Step::Deliver { which, again }),
+        1 => n().prop_map(|which| Step::LosesEcho { which }),
         2 => (0..2_u8, 0..3_u8).prop_map(|(user, line)| Step::UserWrites { user, line }),
         3 => n().prop_map(|which| Step::Closes { which }),
         1 => (n(), 0..3_u8).prop_map(|(which, to)| Step::Moves { which, to }),
@@ -419,6 +422,13 @@ impl World {
             Step::Deliver { which, again } => {
                 if let Some(index) = pick(&self.undelivered, which) {
                     self.deliver(index, again);
+                }
+            }
+            Step::LosesEcho { which } => {
+                let echoes: Vec<Event> =
+                    self.undelivered.iter().filter(|event| event.text.is_some()).cloned().collect();
+                if let Some(index) = pick(&echoes, which) {
+                    self.undelivered.retain(|event| *event != echoes[index]);
                 }
             }
             Step::UserWrites { user, line } => {
