@@ -286,7 +286,7 @@ fn mailer(
 
 /// A client for our own service on this machine.
 pub fn local_http_client(timeout: Duration) -> anyhow::Result<reqwest::Client> {
-    crate::connect::install_tls();
+    crate::lifecycle::install_tls();
     reqwest::Client::builder()
         .timeout(timeout)
         .no_proxy()

@@ -83,6 +83,15 @@ impl Tasks {
     }
 }
 
+/// Installs this process's one TLS provider, unless that was done before.
+pub fn install_tls() {
+    if rustls::crypto::CryptoProvider::get_default().is_none()
+        && rustls::crypto::ring::default_provider().install_default().is_err()
+    {
+        tracing::debug!("somebody else has installed the TLS provider in the same moment");
+    }
+}
+
 /// Asks `tasks` to stop at the first SIGTERM or SIGINT, and ends the process at the second.
 pub fn stop_on_signals(tasks: &Tasks) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::core::id::LineId;
+use crate::lifecycle::install_tls;
 use crate::core::outcome::Answer;
 use call::Call;
 
@@ -133,11 +134,7 @@ impl ConnectClient {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
         check(&settings)?;
-        if rustls::crypto::CryptoProvider::get_default().is_none()
-            && rustls::crypto::ring::default_provider().install_default().is_err()
-        {
-            tracing::debug!("somebody else has installed the TLS provider in the same moment");
-        }
+        install_tls();
         let http = reqwest::Client::builder()
             .user_agent(concat!("freeline/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(settings.timeouts.connect)

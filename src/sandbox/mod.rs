@@ -83,9 +83,7 @@ impl Sandbox {
         tasks: &Tasks,
         clock: Arc<dyn Clock>,
     ) -> Result<SandboxHandle, StartError> {
-        if rustls::crypto::ring::default_provider().install_default().is_err() {
-            tracing::trace!("a TLS provider was installed before");
-        }
+        crate::lifecycle::install_tls();
         let addr = listener.local_addr().map_err(StartError::Address)?;
         let shared = Arc::new(Shared::new(config, tasks, clock).map_err(StartError::Client)?);
         let handle = SandboxHandle::new(Arc::clone(&shared), addr);

@@ -13,7 +13,7 @@ use crate::core::id::{LineId, TreatmentId, UserId};
 use crate::core::number::Number;
 use crate::core::occupancy::View;
 use crate::core::time::Time;
-use crate::core::treatment::{Treatment, Treatments};
+use crate::core::treatment::{LOADED_OF_PAIR, Treatment, Treatments};
 use crate::store::Result;
 use crate::store::error::Doing;
 
@@ -106,7 +106,7 @@ async fn load_treatments(conn: &mut Conn, about: &About) -> Result<Vec<Treatment
         }
         wanted = next;
     }
-    // The open one and the newest of every pair.
+    // The open one and the newest ones of every pair.
     let pairs: Vec<&(LineId, UserId)> = about.pairs.iter().collect();
     for chunk in pairs.chunks(VALUES_PER_STATEMENT / 2) {
         for which in [OPEN_OF_PAIR, NEWEST_OF_PAIR] {
@@ -127,9 +127,12 @@ async fn load_treatments(conn: &mut Conn, about: &About) -> Result<Vec<Treatment
 const OPEN_OF_PAIR: &str = " FROM treatments t JOIN pairs ON t.line_id = pairs.line_id \
      AND t.user_id = pairs.user_id WHERE t.ended_at IS NULL";
 
-const NEWEST_OF_PAIR: &str = " FROM treatments t WHERE t.treatment_id IN (SELECT (\
-     SELECT u.treatment_id FROM treatments u WHERE u.line_id = pairs.line_id \
-     AND u.user_id = pairs.user_id ORDER BY u.opened_at DESC LIMIT 1) FROM pairs)";
+/// The [`LOADED_OF_PAIR`] newest: everything from the beginning of the eighth on.
+const NEWEST_OF_PAIR: &str = " FROM pairs JOIN treatments t ON t.line_id = pairs.line_id \
+     AND t.user_id = pairs.user_id AND t.opened_at >= COALESCE((SELECT u.opened_at \
+     FROM treatments u WHERE u.line_id = pairs.line_id AND u.user_id = pairs.user_id \
+     ORDER BY u.opened_at DESC LIMIT 1 OFFSET 7), 0)";
+const _: () = assert!(LOADED_OF_PAIR == 8, "the offset in NEWEST_OF_PAIR is one less");
 
 /// `WITH pairs(line_id, user_id) AS (VALUES …) `.
 fn pairs_statement(pairs: &[&(LineId, UserId)]) -> Statement {

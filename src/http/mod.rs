@@ -1,0 +1,85 @@
+//! HTTP: the platform's callback, the REST API for the ERP, and the readiness of the service.
+//!
+//! All routes stand in [`routes`]; one file a resource. The wire types of our API live only here:
+//! bodies and queries are read into the types of `core` and `store` at the border.
+//!
+//! Invariant: a handler never decides a business rule. It reads, asks the store, and writes.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::{ApiToken, HookAuth};
+use crate::health::Health;
+use crate::ids::Ids;
+use crate::lifecycle::Tasks;
+use crate::store::Store;
+
+mod auth;
+mod callback;
+mod directory;
+mod events;
+mod fields;
+mod health;
+mod keeper;
+mod lines;
+mod log;
+mod page;
+mod payments;
+mod problem;
+mod routes;
+mod status;
+mod treatments;
+
+pub use directory::parse_directory;
+pub use routes::router;
+
+/// What the HTTP side is made of.
+pub struct Parts<'a> {
+    /// The tables.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New identifiers.
+    pub ids: Arc<dyn Ids>,
+    /// What is known of the services we depend on.
+    pub health: Arc<Health>,
+    /// Where tasks are spawned, and whether a stop was asked for.
+    pub tasks: Tasks,
+    /// Who may call the API.
+    pub api_tokens: &'a [ApiToken],
+    /// What the platform must send with every event.
+    pub hook_auth: &'a HookAuth,
+    /// Whether notices can be sent.
+    pub mail_configured: bool,
+}
+
+/// What every handler works with.
+#[derive(Clone)]
+pub struct Context {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    health: Arc<Health>,
+    tasks: Tasks,
+    tokens: Arc<auth::Tokens>,
+    callback: Arc<auth::CallbackAuth>,
+    keeper: keeper::EventKeeper,
+    mail_configured: bool,
+}
+
+impl Context {
+    /// Of these parts; starts the task that keeps events.
+    pub fn new(parts: Parts<'_>) -> Self {
+        Self {
+            keeper: keeper::EventKeeper::start(Arc::clone(&parts.store), &parts.tasks),
+            tokens: Arc::new(auth::Tokens::new(parts.api_tokens)),
+            callback: Arc::new(auth::CallbackAuth::new(parts.hook_auth)),
+            store: parts.store,
+            clock: parts.clock,
+            ids: parts.ids,
+            health: parts.health,
+            tasks: parts.tasks,
+            mail_configured: parts.mail_configured,
+        }
+    }
+}
