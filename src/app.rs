@@ -274,10 +274,7 @@ fn template(settings: &Settings) -> anyhow::Result<MessageTemplate> {
     }
 }
 
-fn mailer(
-    settings: &Settings,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Option<Arc<dyn Mailer>>> {
+fn mailer(settings: &Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Arc<dyn Mailer>>> {
     let Some(mail) = &settings.mail else { return Ok(None) };
     let mailer = SmtpMailer::new(&mail.url, mail.from.clone(), Arc::clone(clock))
         .context("FREELINE_SMTP_URL cannot be used")?;

@@ -81,13 +81,15 @@ pub async fn run(lasting: Option<Duration>) -> anyhow::Result<()> {
     let ids: Arc<dyn Ids> = Arc::new(RandomIds::from_system());
     let folder = Folder::create(&*ids, clock.now())?;
 
-    let config = SandboxConfig { lines: company::LINES, users: company::USERS, ..SandboxConfig::default() };
+    let config =
+        SandboxConfig { lines: company::LINES, users: company::USERS, ..SandboxConfig::default() };
     let sandbox = Sandbox::start(config, listen(SANDBOX_PORT).await?, &tasks, Arc::clone(&clock))?;
     let listener = listen(SERVICE_PORT).await?;
     let service = format!("http://{}", listener.local_addr()?);
     let token = ids.uuid(clock.now());
     let settings = settings(&sandbox, &service, &token, &folder)?;
-    let around = Surroundings { clock: Arc::clone(&clock), ids: Arc::clone(&ids), tasks: tasks.clone() };
+    let around =
+        Surroundings { clock: Arc::clone(&clock), ids: Arc::clone(&ids), tasks: tasks.clone() };
     let app = App::build(&settings, around).await?;
     let running = app.run(listener);
 
@@ -147,7 +149,10 @@ fn greet(stage: &Stage) -> anyhow::Result<()> {
     writeln!(out, "Look at it while it runs:")?;
     writeln!(out, "  curl -H 'Authorization: Bearer {token}' {service}/api/v1/status")?;
     writeln!(out, "  curl -H 'Authorization: Bearer {token}' {service}/api/v1/lines")?;
-    writeln!(out, "  curl -H 'Authorization: Bearer {token}' '{service}/api/v1/payments?state=queued'")?;
+    writeln!(
+        out,
+        "  curl -H 'Authorization: Bearer {token}' '{service}/api/v1/payments?state=queued'"
+    )?;
     writeln!(out, "  curl {service}/readyz")?;
     writeln!(out, "  curl {sandbox}/sandbox/state")?;
     writeln!(out)?;

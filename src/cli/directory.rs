@@ -32,7 +32,8 @@ pub(super) async fn run(what: DirectoryCommand, env: &Env) -> anyhow::Result<()>
     let DirectoryCommand::Apply { file } = what;
     let settings = Settings::read(env)?;
     telemetry::install(&settings.log)?;
-    let text = std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
+    let text =
+        std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
     apply(&settings, &file, text).await
 }
 

@@ -15,8 +15,8 @@ use crate::core::outcome::Answer;
 use crate::lifecycle::Tasks;
 use crate::telemetry;
 use crate::wake::Wake;
-use crate::worker::hooks::{self, Synced, words_of};
 use crate::worker::Parts;
+use crate::worker::hooks::{self, Synced, words_of};
 
 #[derive(Subcommand, Debug, Clone, Copy)]
 pub(super) enum Hooks {
@@ -79,9 +79,9 @@ async fn sync(env: &Env) -> anyhow::Result<()> {
     let clock = system_clock();
     let tasks = Tasks::new();
     let rules = store_rules_for_tools();
-    let store = app::open_store(&settings.database, rules, Wake::default(), &tasks)
-        .await
-        .context("a running service sets its hooks by itself, and this command is for when none runs")?;
+    let store = app::open_store(&settings.database, rules, Wake::default(), &tasks).await.context(
+        "a running service sets its hooks by itself, and this command is for when none runs",
+    )?;
     let chat = app::connect_client(&settings.connect, &settings.hook, &clock)?;
     let targets = store.hook_targets().await?;
     let parts = Parts {

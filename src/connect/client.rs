@@ -26,8 +26,8 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::core::id::LineId;
-use crate::lifecycle::install_tls;
 use crate::core::outcome::Answer;
+use crate::lifecycle::install_tls;
 use call::Call;
 
 mod call;

@@ -66,7 +66,8 @@ impl Ledger {
     pub(super) fn message_out(&self, message: &MessageRecord) -> Cause {
         let mut seen = self.seen();
         let numbers = Number::find_all(&message.text);
-        let Some(paid) = numbers.iter().find_map(|number| seen.payments.get(number)).copied() else {
+        let Some(paid) = numbers.iter().find_map(|number| seen.payments.get(number)).copied()
+        else {
             return Cause::Unknown;
         };
         match seen.freed.remove(&message.line) {

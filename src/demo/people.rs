@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::core::number::Number;
 use crate::core::time::Time;
+use crate::demo::Stage;
 use crate::demo::company::{COUNTERPARTIES, LINES, line_name, line_number, other_user};
 use crate::demo::ledger::Cause;
-use crate::demo::Stage;
 use crate::lifecycle::Tasks;
 use crate::sandbox::{MessageRecord, Opening, Treatment, line_id};
 
@@ -58,9 +58,9 @@ async fn pay(stage: &Stage, rng: &mut StdRng, index: u64) -> anyhow::Result<()> 
     });
     let payment = stage.call(reqwest::Method::POST, "/api/v1/payments", &body).await?;
     let text = |pointer| payment.pointer(pointer).and_then(serde_json::Value::as_str);
-    let number = text("/number").and_then(Number::parse).ok_or_else(|| {
-        anyhow::anyhow!("the service answered a payment without a number")
-    })?;
+    let number = text("/number")
+        .and_then(Number::parse)
+        .ok_or_else(|| anyhow::anyhow!("the service answered a payment without a number"))?;
     let received = text("/received_at").and_then(Time::parse_rfc3339).unwrap_or(now);
     stage.ledger.say(&format!("{number} comes in: {amount} RUB from {name}"));
     stage.ledger.payment_in(number, received);
