@@ -1,0 +1,222 @@
+//! A thousand payments against a platform that duplicates, reorders and loses answers; and the
+//! same with the process killed in the middle.
+//!
+//! Here the workers run by themselves, in a process of their own, on the machine's clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use freeline::clock::SystemClock;
+use freeline::core::number::Number;
+use freeline::lifecycle::Tasks;
+use freeline::sandbox::people::{self, PeopleConfig};
+use freeline::sandbox::{Faults, Sandbox, SandboxConfig, SandboxHandle, TECHNICAL_USER_ID};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::{HOOK_TOKEN, TOKEN, TestDatabase, directory, on_both};
+
+/// Payments of one run.
+const PAYMENTS: usize = 1_000;
+/// Payments that are handed over at once.
+const SENDERS: usize = 8;
+/// After this time the run has failed: it takes seconds.
+const WITHIN: Duration = Duration::from_secs(240);
+/// Wait between two looks at something that another process does.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The service as a process, which can be killed and started again.
+struct Service {
+    child: Option<Child>,
+    base: String,
+    env: Vec<(String, String)>,
+    http: reqwest::Client,
+}
+
+impl Service {
+    async fn start(database: &TestDatabase, sandbox: &SandboxHandle) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = free.local_addr().expect("its address");
+        drop(free);
+        let base = format!("http://{address}");
+        let env = [
+            ("FREELINE_LISTEN", address.to_string()),
+            ("FREELINE_METRICS_LISTEN", String::new()),
+            ("FREELINE_DATABASE_URL", database.url()),
+            ("FREELINE_HOOK_URL", format!("{base}/connect/hook/")),
+            ("FREELINE_HOOK_TOKEN", HOOK_TOKEN.to_owned()),
+            ("FREELINE_CONNECT_URL", sandbox.url()),
+            ("FREELINE_CONNECT_LOGIN", "sandbox".to_owned()),
+            ("FREELINE_CONNECT_PASSWORD", "sandbox".to_owned()),
+            ("FREELINE_CONNECT_RATE", "100000/s".to_owned()),
+            ("FREELINE_API_TOKENS", format!("erp:write:{TOKEN}")),
+            ("FREELINE_DISPATCH_USER_ID", TECHNICAL_USER_ID.to_owned()),
+            ("FREELINE_IN_DOUBT_AFTER", "5s".to_owned()),
+            ("FREELINE_LOG", "error".to_owned()),
+        ];
+        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let mut service = Self { child: None, base, env, http };
+        service.run().await;
+        service
+    }
+
+    /// Starts the process and waits until it answers.
+    async fn run(&mut self) {
+        let child = Command::new(env!("CARGO_BIN_EXE_freeline"))
+            .arg("serve")
+            .envs(self.env.iter().cloned())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        self.child = Some(child);
+        let ready = async {
+            while self.http.get(format!("{}/livez", self.base)).send().await.is_err() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(WITHIN, ready).await.expect("the service answers");
+    }
+
+    /// SIGKILL: it has no chance to finish anything.
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it can be killed");
+            child.wait().expect("it has ended");
+        }
+    }
+
+    async fn try_call(&self, method: reqwest::Method, path: &str, body: &Value) -> Option<Value> {
+        let call = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        let answer = call.bearer_auth(TOKEN).json(body).send().await.ok()?;
+        let status = answer.status();
+        let text = answer.text().await.ok()?;
+        assert!(status.is_success() || status == 503, "{path}: {status} {text}");
+        if status.is_success() { serde_json::from_str(&text).ok() } else { None }
+    }
+
+    /// Repeats a call until it is answered, as the ERP does: the key makes that safe.
+    async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
+        let calling = async {
+            loop {
+                if let Some(answer) = self.try_call(method.clone(), path, body).await {
+                    return answer;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(WITHIN, calling).await.expect("the call is answered")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A platform that duplicates, reorders, and loses answers after doing the work.
+async fn sandbox(tasks: &Tasks) -> SandboxHandle {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    // What was not delivered is repeated after a while, as the platform does (connect-api.md 3.1).
+    let config = SandboxConfig { retry_after: Duration::from_secs(2), ..SandboxConfig::quick() };
+    let sandbox =
+        Sandbox::start(config, listener, tasks, Arc::new(SystemClock)).expect("a sandbox");
+    let faults =
+        Faults { duplicate: 0.2, reorder: 0.2, drop_after: 0.05, seed: Some(7), ..Faults::default() };
+    sandbox.set_faults(faults).expect("faults within bounds");
+    let work = Duration::from_millis(5)..=Duration::from_millis(15);
+    let people = PeopleConfig {
+        take_after: Duration::from_millis(1)..=Duration::from_millis(2),
+        close_after: work,
+        rated: 0.2,
+        ..PeopleConfig::default()
+    };
+    people::start(sandbox.clone(), people, tasks);
+    sandbox
+}
+
+/// Hands all payments over; answers number and id of each.
+async fn pay_all(service: &tokio::sync::RwLock<Service>) -> BTreeMap<String, String> {
+    let one = |sender: usize| async move {
+        let mut numbers = Vec::new();
+        for index in (sender..PAYMENTS).step_by(SENDERS) {
+            let manager = index % 3 + 1;
+            let body = json!({ "key": format!("load-{index}"), "counterparty": format!("c{manager}"),
+                "amount": "100.00", "paid_at": "2026-03-05T14:07:00Z" });
+            let service = service.read().await;
+            let answer = service.call(reqwest::Method::POST, "/payments", &body).await;
+            let text = |field: &str| answer[field].as_str().expect("a text").to_owned();
+            numbers.push((text("number"), text("id")));
+        }
+        numbers
+    };
+    let all = futures::future::join_all((0..SENDERS).map(one)).await;
+    all.into_iter().flatten().collect()
+}
+
+/// Every payment is on the platform, and none is there twice.
+async fn check(sandbox: &SandboxHandle, service: &Service, paid: BTreeMap<String, String>) {
+    let messages = tokio::time::timeout(WITHIN, sandbox.wait_for_messages(PAYMENTS)).await;
+    assert!(messages.is_ok(), "only {} messages went out", sandbox.message_count());
+    // A second message would come with the next doubts: wait until nothing is left to be settled.
+    let settled = async {
+        loop {
+            let status = service.call(reqwest::Method::GET, "/status", &Value::Null).await;
+            let payments = &status["payments"];
+            let open = ["queued", "sending", "in_doubt", "dispatched"];
+            if open.iter().all(|state| payments[*state] == 0) {
+                return status;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let status = tokio::time::timeout(WITHIN, settled).await.expect("every payment is closed");
+    assert_eq!(status["payments"]["closed"], PAYMENTS, "{status}");
+    let mut sent: BTreeMap<String, usize> = BTreeMap::new();
+    for message in sandbox.messages() {
+        for number in Number::find_all(&message.text) {
+            *sent.entry(number.to_string()).or_default() += 1;
+        }
+    }
+    let twice: Vec<_> = sent.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "sent twice: {twice:?}");
+    let numbers: BTreeSet<&String> = paid.keys().collect();
+    assert_eq!(numbers, sent.keys().collect(), "every number, and no other");
+}
+
+on_both!(a_thousand_payments_go_out_once_each_against_an_ugly_platform);
+async fn a_thousand_payments_go_out_once_each_against_an_ugly_platform(database: TestDatabase) {
+    let tasks = Tasks::new();
+    let sandbox = sandbox(&tasks).await;
+    let service = Service::start(&database, &sandbox).await;
+    service.call(reqwest::Method::PUT, "/directory", &directory()).await;
+    let service = tokio::sync::RwLock::new(service);
+    let paid = pay_all(&service).await;
+    check(&sandbox, &service.into_inner(), paid).await;
+    tasks.stop();
+}
+
+on_both!(a_thousand_payments_go_out_once_each_although_the_process_is_killed);
+async fn a_thousand_payments_go_out_once_each_although_the_process_is_killed(
+    database: TestDatabase,
+) {
+    let tasks = Tasks::new();
+    let sandbox = sandbox(&tasks).await;
+    let service = Service::start(&database, &sandbox).await;
+    service.call(reqwest::Method::PUT, "/directory", &directory()).await;
+    let service = tokio::sync::RwLock::new(service);
+    let killing = async {
+        for messages in [150, 500, 850] {
+            sandbox.wait_for_messages(messages).await;
+            let mut service = service.write().await;
+            service.kill();
+            service.run().await;
+        }
+    };
+    let (paid, ()) = tokio::join!(pay_all(&service), killing);
+    check(&sandbox, &service.into_inner(), paid).await;
+    tasks.stop();
+}
