@@ -294,6 +294,11 @@ pub(super) fn path_id<T: From<String>>(text: String, what: &str) -> Result<T, Pr
     Ok(text.into())
 }
 
+/// Says that one of these words is expected.
+pub(super) fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    format!("one of {}", words.collect::<Vec<_>>().join(", "))
+}
+
 /// A query string that is being read; parameters that nobody asked for are refused.
 #[derive(Debug)]
 pub(super) struct Query {
