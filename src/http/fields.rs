@@ -286,6 +286,19 @@ fn escape(name: &str) -> String {
     short.replace('~', "~0").replace('/', "~1")
 }
 
+/// The id in an address: what cannot be one names nothing.
+pub(super) fn path_id<T: From<String>>(text: String, what: &str) -> Result<T, Problem> {
+    if text.chars().any(char::is_control) || text.chars().count() > ID_CHARS {
+        return Err(Problem::not_found(what));
+    }
+    Ok(text.into())
+}
+
+/// Says that one of these words is expected.
+pub(super) fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    format!("one of {}", words.collect::<Vec<_>>().join(", "))
+}
+
 /// A query string that is being read; parameters that nobody asked for are refused.
 #[derive(Debug)]
 pub(super) struct Query {

@@ -1,0 +1,74 @@
+//! Events as they came.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::http::Context;
+use crate::http::fields::{Query, one_of};
+use crate::http::page::{self, Page};
+use crate::http::problem::Problem;
+use crate::store::{EventFilter, EventRecord, EventState};
+
+/// A kept event.
+#[derive(Serialize)]
+pub(super) struct EventOut {
+    id: i64,
+    received_at: String,
+    copies: i64,
+    state: &'static str,
+    problem: Option<String>,
+    /// The body as JSON, or as text where it cannot be read as JSON.
+    body: Value,
+}
+
+impl From<EventRecord> for EventOut {
+    fn from(event: EventRecord) -> Self {
+        let body = serde_json::from_slice(&event.body)
+            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&event.body)));
+        Self {
+            id: event.id,
+            received_at: event.received_at.to_string(),
+            copies: event.copies,
+            state: event.state.as_str(),
+            problem: event.problem,
+            body,
+        }
+    }
+}
+
+/// `GET /events`.
+pub(super) async fn list(
+    State(context): State<Context>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Page<EventOut>>, Problem> {
+    let filter = read_filter(query.as_deref())?;
+    let wanted = EventFilter { limit: filter.limit + 1, ..filter.clone() };
+    let found = context.store.list_events(&wanted).await?;
+    let cursor = |event: &EventRecord| event.id.to_string();
+    Ok(Json(Page::of(found, filter.limit, cursor, Into::into)))
+}
+
+fn read_filter(query: Option<&str>) -> Result<EventFilter, Problem> {
+    let known = ["after", "line_id", "message_type", "state", "limit", "cursor"];
+    let query = Query::parse(query, &known);
+    let states = one_of(EventState::ALL.iter().map(|state| state.as_str()));
+    let filter = EventFilter {
+        after: read_after(&query),
+        line: query.text("line_id"),
+        treatment: None,
+        message_type: query.parsed("message_type", "a whole number", |text| text.parse().ok()),
+        state: query.parsed("state", &states, EventState::parse),
+        limit: page::limit(&query),
+    };
+    query.finish(filter)
+}
+
+/// The event behind which a page begins: `after` and `cursor` mean the same, the later one counts.
+pub(super) fn read_after(query: &Query) -> i64 {
+    let id = |text: &str| text.parse().ok().filter(|id| *id >= 0);
+    let after: Option<i64> = query.parsed("after", "the id of an event", id);
+    let cursor = query.parsed("cursor", "the next_cursor of the page before", id);
+    after.max(cursor).unwrap_or(0)
+}

@@ -1,0 +1,192 @@
+//! Lines and what is open on them.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use serde::Serialize;
+
+use crate::core::id::{LineId, PaymentId};
+use crate::core::line::LineState;
+use crate::core::time::Time;
+use crate::http::Context;
+use crate::http::fields::{Errors, Fields, Query, REASON_CHARS, one_of, parse_json, path_id};
+use crate::http::page::{self, Page};
+use crate::http::payments::read_reason;
+use crate::http::problem::Problem;
+use crate::store::{HookRecord, LineFilter, LineReport, TreatmentRecord};
+
+/// A line with its occupancy.
+#[derive(Serialize)]
+pub(super) struct LineOut {
+    line_id: String,
+    name: String,
+    manager: String,
+    enabled: bool,
+    present: bool,
+    capacity: i64,
+    position: i64,
+    state: &'static str,
+    since: String,
+    known_at: Option<String>,
+    paused: Option<String>,
+    treatments: Vec<OpenOut>,
+    /// The first of `reservations`: most lines serve one treatment at a time.
+    reservation: Option<ReservationOut>,
+    reservations: Vec<ReservationOut>,
+    hooks: Vec<HookOut>,
+}
+
+#[derive(Serialize)]
+struct OpenOut {
+    treatment_id: String,
+    user_id: String,
+    opened_at: String,
+    last_event_at: String,
+    payment_id: Option<String>,
+}
+
+#[derive(Clone, Serialize)]
+struct ReservationOut {
+    payment_id: String,
+    since: String,
+}
+
+/// What is known of one hook.
+#[derive(Serialize)]
+pub(super) struct HookOut {
+    pub(super) kind: &'static str,
+    pub(super) state: &'static str,
+    pub(super) url: Option<String>,
+    pub(super) detail: Option<String>,
+    pub(super) checked_at: String,
+}
+
+impl From<HookRecord> for HookOut {
+    fn from(hook: HookRecord) -> Self {
+        Self {
+            kind: hook.kind.as_str(),
+            state: hook.state.as_str(),
+            url: hook.url,
+            detail: hook.detail,
+            checked_at: hook.checked_at.to_string(),
+        }
+    }
+}
+
+impl From<LineReport> for LineOut {
+    fn from(line: LineReport) -> Self {
+        let open = |treatment: TreatmentRecord| OpenOut {
+            treatment_id: treatment.id.to_string(),
+            user_id: treatment.user.to_string(),
+            opened_at: treatment.opened_at.to_string(),
+            last_event_at: treatment.last_event_at.to_string(),
+            payment_id: treatment.payment.map(|id| id.to_string()),
+        };
+        let reservation = |(payment, since): (PaymentId, Time)| ReservationOut {
+            payment_id: payment.to_string(),
+            since: since.to_string(),
+        };
+        let reservations: Vec<_> = line.reservations.into_iter().map(reservation).collect();
+        Self {
+            line_id: line.entry.line.to_string(),
+            name: line.entry.name,
+            manager: line.entry.manager.to_string(),
+            enabled: line.entry.enabled,
+            present: line.present,
+            capacity: line.entry.capacity,
+            position: line.entry.position,
+            state: line.state.as_str(),
+            since: line.since.to_string(),
+            known_at: line.known_at.map(|at| at.to_string()),
+            paused: line.paused,
+            treatments: line.treatments.into_iter().map(open).collect(),
+            reservation: reservations.first().cloned(),
+            reservations,
+            hooks: line.hooks.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// `GET /lines`.
+pub(super) async fn list(
+    State(context): State<Context>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Page<LineOut>>, Problem> {
+    let filter = read_filter(query.as_deref())?;
+    let wanted = LineFilter { limit: filter.limit + 1, ..filter.clone() };
+    let found = context.store.list_lines(&wanted).await?;
+    let cursor = |line: &LineReport| page::after_name(line.entry.line.as_str());
+    Ok(Json(Page::of(found, filter.limit, cursor, Into::into)))
+}
+
+fn read_filter(query: Option<&str>) -> Result<LineFilter, Problem> {
+    let query = Query::parse(query, &["manager", "state", "limit", "cursor"]);
+    let states = one_of(LineState::ALL.iter().map(|state| state.as_str()));
+    let filter = LineFilter {
+        line: None,
+        manager: query.text("manager"),
+        state: query.parsed("state", &states, LineState::parse),
+        after: page::name_cursor(&query).map(LineId::new),
+        limit: page::limit(&query),
+    };
+    query.finish(filter)
+}
+
+/// `GET /lines/{line_id}`.
+pub(super) async fn show(
+    State(context): State<Context>,
+    Path(line_id): Path<String>,
+) -> Result<Json<LineOut>, Problem> {
+    one(&context, path_id(line_id, "line")?).await
+}
+
+async fn one(context: &Context, line: LineId) -> Result<Json<LineOut>, Problem> {
+    let filter = LineFilter { line: Some(line), limit: 1, ..LineFilter::default() };
+    let found = context.store.list_lines(&filter).await?.pop();
+    found.map(|line| Json(line.into())).ok_or_else(|| Problem::not_found("line"))
+}
+
+/// `POST /lines/{line_id}/pause`.
+pub(super) async fn pause(
+    State(context): State<Context>,
+    Path(line_id): Path<String>,
+    body: Bytes,
+) -> Result<Json<LineOut>, Problem> {
+    let line = path_id(line_id, "line")?;
+    let reason = read_reason(&body)?;
+    set_paused(&context, line, Some(&reason)).await
+}
+
+/// `POST /lines/{line_id}/resume`.
+pub(super) async fn resume(
+    State(context): State<Context>,
+    Path(line_id): Path<String>,
+    body: Bytes,
+) -> Result<Json<LineOut>, Problem> {
+    let line = path_id(line_id, "line")?;
+    check_resume(&body)?;
+    set_paused(&context, line, None).await
+}
+
+/// A body may be left out; its reason is read so that a client may always send one.
+fn check_resume(body: &[u8]) -> Result<(), Problem> {
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    let value = parse_json(body)?;
+    let errors = Errors::default();
+    let read = Fields::of(&value, "", &["reason"], &errors)
+        .map(|fields| fields.text("reason", REASON_CHARS));
+    errors.finish(read).map(|_| ()).map_err(Problem::validation)
+}
+
+async fn set_paused(
+    context: &Context,
+    line: LineId,
+    reason: Option<&str>,
+) -> Result<Json<LineOut>, Problem> {
+    if !context.store.pause_line(&line, reason, context.clock.now()).await? {
+        return Err(Problem::not_found("line"));
+    }
+    one(context, line).await
+}

@@ -1,0 +1,127 @@
+//! The state of the whole: counts, ages, and the services we depend on.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use crate::core::id::LineId;
+use crate::core::line::LineState;
+use crate::core::payment::PaymentState;
+use crate::core::time::Time;
+use crate::health::Dependency;
+use crate::http::Context;
+use crate::http::lines::HookOut;
+use crate::http::problem::Problem;
+use crate::store::{EventState, HookRecord, StatusReport, StoredHookKind};
+
+type Counts = BTreeMap<String, i64>;
+
+/// The whole at one look.
+#[derive(Serialize)]
+pub(super) struct StatusOut {
+    payments: Counts,
+    lines: Counts,
+    events: Counts,
+    notices: Counts,
+    oldest_waiting: Option<WaitingOut>,
+    last_event_at: Option<String>,
+    hooks: BTreeMap<&'static str, Counts>,
+    hook_problems: Vec<HookProblemOut>,
+    platform: DependencyOut,
+    mail: MailOut,
+}
+
+#[derive(Serialize)]
+struct WaitingOut {
+    received_at: String,
+    age_seconds: i64,
+}
+
+#[derive(Serialize)]
+struct HookProblemOut {
+    line_id: String,
+    #[serde(flatten)]
+    hook: HookOut,
+}
+
+/// What is known of a service we depend on.
+#[derive(PartialEq, Debug, Serialize)]
+pub(super) struct DependencyOut {
+    /// `null` until it is called for the first time.
+    reachable: Option<bool>,
+    /// When it last answered.
+    at: Option<String>,
+    /// Since when it does not answer.
+    since: Option<String>,
+    detail: Option<String>,
+}
+
+impl From<Dependency> for DependencyOut {
+    fn from(dependency: Dependency) -> Self {
+        match dependency {
+            Dependency::Untried => Self { reachable: None, at: None, since: None, detail: None },
+            Dependency::Up { at } => {
+                let at = Some(at.to_string());
+                Self { reachable: Some(true), at, since: None, detail: None }
+            }
+            Dependency::Down { since, detail } => {
+                let since = Some(since.to_string());
+                Self { reachable: Some(false), at: None, since, detail: Some(detail) }
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct MailOut {
+    configured: bool,
+    #[serde(flatten)]
+    state: DependencyOut,
+}
+
+/// `GET /status`.
+pub(super) async fn show(State(context): State<Context>) -> Result<Json<StatusOut>, Problem> {
+    let now = context.clock.now();
+    let report = context.store.status(now).await?;
+    let platform = context.health.platform().into();
+    let mail =
+        MailOut { configured: context.mail_configured, state: context.health.mail().into() };
+    Ok(Json(status(report, platform, mail, now)))
+}
+
+fn status(report: StatusReport, platform: DependencyOut, mail: MailOut, now: Time) -> StatusOut {
+    let waiting = |received_at: Time| WaitingOut {
+        received_at: received_at.to_string(),
+        age_seconds: now.since(received_at).whole_secs(),
+    };
+    let mut hooks: BTreeMap<&'static str, Counts> =
+        StoredHookKind::ALL.iter().map(|kind| (kind.as_str(), Counts::new())).collect();
+    for (kind, state, n) in report.hooks {
+        hooks.entry(kind.as_str()).or_default().insert(state.to_string(), n);
+    }
+    let problem = |(line, hook): (LineId, HookRecord)| HookProblemOut {
+        line_id: line.to_string(),
+        hook: hook.into(),
+    };
+    StatusOut {
+        payments: counts(PaymentState::ALL, report.payments),
+        lines: counts(LineState::ALL, report.lines),
+        events: counts(&[EventState::New, EventState::Quarantined], report.events),
+        notices: report.notices.into_iter().collect(),
+        oldest_waiting: report.oldest_waiting.map(waiting),
+        last_event_at: report.last_event.map(|at| at.to_string()),
+        hooks,
+        hook_problems: report.hook_problems.into_iter().map(problem).collect(),
+        platform,
+        mail,
+    }
+}
+
+/// Counts by state, with a zero for each state that nothing is in.
+fn counts<S: Copy + ToString>(states: &[S], counted: Vec<(S, i64)>) -> Counts {
+    let mut counts: Counts = states.iter().map(|state| (state.to_string(), 0)).collect();
+    counts.extend(counted.into_iter().map(|(state, n)| (state.to_string(), n)));
+    counts
+}

@@ -1,0 +1,219 @@
+//! Treatments and what was said in them.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::core::event::{FILE, TEXT};
+use crate::core::id::TreatmentId;
+use crate::http::Context;
+use crate::http::events::read_after;
+use crate::http::fields::{Query, path_id};
+use crate::http::page::{self, Page};
+use crate::http::problem::Problem;
+use crate::store::{EventFilter, EventRecord, TreatmentFilter, TreatmentRecord};
+
+/// Events read at once while messages are looked for: bodies may be large.
+const EVENTS_AT_ONCE: i64 = 100;
+/// How many events before a page are looked at for the first copy of what stands on it: the copies
+/// for the line's and for the bot's hook come within moments of each other.
+const COPIES_WITHIN: i64 = 10_000;
+
+/// A treatment as it stands.
+#[derive(Serialize)]
+pub(super) struct TreatmentOut {
+    treatment_id: String,
+    line_id: String,
+    user_id: String,
+    state: &'static str,
+    opened_at: String,
+    opener: &'static str,
+    last_event_at: String,
+    closed_at: Option<String>,
+    end_kind: Option<&'static str>,
+    moved_to: Option<String>,
+    payment_id: Option<String>,
+}
+
+impl From<TreatmentRecord> for TreatmentOut {
+    fn from(treatment: TreatmentRecord) -> Self {
+        Self {
+            treatment_id: treatment.id.to_string(),
+            line_id: treatment.line.to_string(),
+            user_id: treatment.user.to_string(),
+            state: if treatment.ended.is_some() { "closed" } else { "open" },
+            opened_at: treatment.opened_at.to_string(),
+            opener: treatment.opener.as_str(),
+            last_event_at: treatment.last_event_at.to_string(),
+            closed_at: treatment.ended.map(|(at, _)| at.to_string()),
+            end_kind: treatment.ended.map(|(_, kind)| kind.as_str()),
+            moved_to: treatment.moved_to.map(|id| id.to_string()),
+            payment_id: treatment.payment.map(|id| id.to_string()),
+        }
+    }
+}
+
+/// `GET /treatments`.
+pub(super) async fn list(
+    State(context): State<Context>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Page<TreatmentOut>>, Problem> {
+    let filter = read_filter(query.as_deref())?;
+    let wanted = TreatmentFilter { limit: filter.limit + 1, ..filter.clone() };
+    let found = context.store.list_treatments(&wanted).await?;
+    let cursor = |treatment: &TreatmentRecord| {
+        page::after(treatment.opened_at, treatment.id.as_str())
+    };
+    Ok(Json(Page::of(found, filter.limit, cursor, Into::into)))
+}
+
+fn read_filter(query: Option<&str>) -> Result<TreatmentFilter, Problem> {
+    let query = Query::parse(query, &["state", "line_id", "user_id", "limit", "cursor"]);
+    let open = query.parsed("state", "open or closed", |state| match state {
+        "open" => Some(true),
+        "closed" => Some(false),
+        _ => None,
+    });
+    let filter = TreatmentFilter {
+        open,
+        line: query.text("line_id"),
+        user: query.text("user_id"),
+        cursor: page::cursor(&query),
+        limit: page::limit(&query),
+    };
+    query.finish(filter)
+}
+
+/// `GET /treatments/{treatment_id}`.
+pub(super) async fn show(
+    State(context): State<Context>,
+    Path(treatment_id): Path<String>,
+) -> Result<Json<TreatmentOut>, Problem> {
+    Ok(Json(one(&context, &path_id(treatment_id, "treatment")?).await?.into()))
+}
+
+async fn one(context: &Context, id: &TreatmentId) -> Result<TreatmentRecord, Problem> {
+    context.store.treatment(id).await?.ok_or_else(|| Problem::not_found("treatment"))
+}
+
+/// A message of a treatment.
+#[derive(PartialEq, Debug, Serialize)]
+pub(super) struct MessageOut {
+    event_id: i64,
+    message_id: Option<String>,
+    message_type: i64,
+    at: Option<String>,
+    author_id: Option<String>,
+    text: Option<String>,
+    file: Option<FileOut>,
+}
+
+#[derive(PartialEq, Debug, Serialize)]
+struct FileOut {
+    file_name: Option<String>,
+    file_path: Option<String>,
+    file_size: Option<i64>,
+}
+
+impl MessageOut {
+    /// The message that an event tells of, if it tells of one.
+    fn of(event: &EventRecord) -> Option<Self> {
+        let body: Value = serde_json::from_slice(&event.body).ok()?;
+        let text = |from: &Value, name: &str| Some(from.get(name)?.as_str()?.to_owned());
+        let message_type = body.get("message_type")?.as_i64()?;
+        if !matches!(message_type, TEXT | FILE) {
+            return None;
+        }
+        let file = body.get("file").filter(|file| file.is_object()).map(|file| FileOut {
+            file_name: text(file, "file_name"),
+            file_path: text(file, "file_path"),
+            file_size: file.get("file_size").and_then(Value::as_i64),
+        });
+        Some(Self {
+            event_id: event.id,
+            message_id: text(&body, "message_id"),
+            message_type,
+            at: text(&body, "message_time"),
+            author_id: text(&body, "author_id"),
+            text: text(&body, "text"),
+            file,
+        })
+    }
+}
+
+/// `GET /treatments/{treatment_id}/messages`.
+pub(super) async fn messages(
+    State(context): State<Context>,
+    Path(treatment_id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Page<MessageOut>>, Problem> {
+    let treatment = path_id(treatment_id, "treatment")?;
+    let query = Query::parse(query.as_deref(), &["after", "limit", "cursor"]);
+    let asked = (read_after(&query), page::limit(&query));
+    let (after, limit) = query.finish(asked)?;
+    one(&context, &treatment).await?;
+    let found = collect(&context, treatment, after, limit + 1).await?;
+    let cursor = |message: &MessageOut| message.event_id.to_string();
+    Ok(Json(Page::of(found, limit, cursor, |message| message)))
+}
+
+/// At most `wanted` messages of a treatment behind the event `after`, each once.
+async fn collect(
+    context: &Context,
+    treatment: TreatmentId,
+    after: i64,
+    wanted: i64,
+) -> Result<Vec<MessageOut>, Problem> {
+    let wanted = usize::try_from(wanted).unwrap_or(0);
+    let mut filter = EventFilter {
+        after: after.saturating_sub(COPIES_WITHIN).max(0),
+        treatment: Some(treatment),
+        limit: EVENTS_AT_ONCE,
+        ..EventFilter::default()
+    };
+    let mut conversation = Conversation::behind(after);
+    loop {
+        let events = context.store.list_events(&filter).await?;
+        for event in &events {
+            conversation.hear(event);
+            if conversation.messages.len() >= wanted {
+                return Ok(conversation.messages);
+            }
+        }
+        match events.last() {
+            Some(last) if i64::try_from(events.len()) == Ok(EVENTS_AT_ONCE) => {
+                filter.after = last.id;
+            }
+            _ => return Ok(conversation.messages),
+        }
+    }
+}
+
+/// Messages in the order of their events.
+struct Conversation {
+    after: i64,
+    heard: BTreeSet<(String, i64)>,
+    messages: Vec<MessageOut>,
+}
+
+impl Conversation {
+    const fn behind(after: i64) -> Self {
+        Self { after, heard: BTreeSet::new(), messages: Vec::new() }
+    }
+
+    /// Takes an event; a copy that was made for the other hook is passed over.
+    fn hear(&mut self, event: &EventRecord) {
+        let Some(message) = MessageOut::of(event) else { return };
+        if let Some(id) = &message.message_id
+            && !self.heard.insert((id.clone(), message.message_type))
+        {
+            return;
+        }
+        if event.id > self.after {
+            self.messages.push(message);
+        }
+    }
+}
