@@ -166,7 +166,7 @@ CREATE TABLE treatments (
 ) STRICT;
 -- One user has at most one open treatment on a line.
 CREATE UNIQUE INDEX treatments_open ON treatments (line_id, user_id) WHERE ended_at IS NULL;
-CREATE INDEX treatments_pair ON treatments (line_id, user_id, opened_at);
+CREATE INDEX treatments_pair ON treatments (line_id, user_id, opened_at, treatment_id);
 CREATE INDEX treatments_opened ON treatments (opened_at, treatment_id);
 CREATE INDEX treatments_user ON treatments (user_id, opened_at);
 

@@ -178,6 +178,25 @@ fn choose_for(floor: &mut Floor, one: &Waiting) -> Choice {
     }
 }
 
+/// Users who can go to no line that has room, and are not refused everywhere either: their payments
+/// need not be looked at. Whoever else waits either goes or is rejected.
+pub fn stuck(floor: &Floor) -> BTreeSet<UserId> {
+    let with_room: Vec<&Line> = floor.lines.iter().filter(|l| l.occupancy.room() > 0).collect();
+    let enabled: Vec<&Line> = floor.lines.iter().filter(|l| l.occupancy.enabled).collect();
+    let is_refused =
+        |line: &Line, user: &UserId| floor.refused.contains_key(&(line.id.clone(), user.clone()));
+    let is_present =
+        |line: &Line, user: &UserId| floor.present.contains(&(line.id.clone(), user.clone()));
+    let users: BTreeSet<&UserId> =
+        floor.refused.keys().chain(&floor.present).map(|(_, user)| user).collect();
+    users
+        .into_iter()
+        .filter(|user| with_room.iter().all(|l| is_refused(l, user) || is_present(l, user)))
+        .filter(|user| !enabled.iter().all(|line| is_refused(line, user)))
+        .cloned()
+        .collect()
+}
+
 /// Why a waiting payment does not go to a line, one reason for each line of its manager.
 pub fn obstacles(floor: &Floor, user: &UserId) -> Vec<Reason> {
     if floor.lines.is_empty() {

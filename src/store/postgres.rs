@@ -30,6 +30,8 @@ type Db = sqlx::Postgres;
 mod dialect {
     /// Keeps a claim from being taken by two.
     pub(super) const SKIP_LOCKED: &str = " FOR UPDATE SKIP LOCKED";
+    /// Locks rows in the order in which they are read.
+    pub(super) const FOR_UPDATE: &str = " FOR UPDATE";
 }
 
 #[expect(clippy::duplicate_mod, reason = "the shared SQL is compiled once per engine")]
@@ -52,15 +54,28 @@ impl Engine {
 
     /// One decision at a time over all replicas, as on SQLite.
     async fn serial(&self) -> Result<sqlx::Transaction<'static, Db>> {
+        self.alone("decisions").await
+    }
+
+    /// One batch of events at a time: replicas that keep the same events in another order would
+    /// wait for each other for ever, and an id would be seen before a smaller one.
+    async fn intake(&self) -> Result<sqlx::Transaction<'static, Db>> {
+        self.alone("events").await
+    }
+
+    /// A transaction that only one of all replicas is in.
+    async fn alone(&self, subject: &'static str) -> Result<sqlx::Transaction<'static, Db>> {
         let mut tx = self.write().await?;
         // The lock is of the schema, so that two Freelines in one database do not wait for each
         // other.
         sqlx::query(
-            "SELECT pg_advisory_xact_lock(hashtextextended('freeline/' || current_schema(), 0))",
+            "SELECT pg_advisory_xact_lock(hashtextextended(\
+             'freeline/' || $1 || '/' || current_schema(), 0))",
         )
+        .bind(subject)
         .execute(&mut *tx)
         .await
-        .doing("wait for the other replicas' decisions")?;
+        .doing("wait for the other replicas")?;
         Ok(tx)
     }
 

@@ -23,6 +23,8 @@ type Db = sqlx::Sqlite;
 mod dialect {
     /// Keeps a claim from being taken by two; one writer needs no such thing.
     pub(super) const SKIP_LOCKED: &str = "";
+    /// Locks rows in the order in which they are read.
+    pub(super) const FOR_UPDATE: &str = "";
 }
 
 #[expect(clippy::duplicate_mod, reason = "the shared SQL is compiled once per engine")]
@@ -44,6 +46,11 @@ impl Engine {
     async fn write(&self) -> Result<sqlx::Transaction<'static, Db>> {
         // A deferred transaction that reads before it writes fails when another one wrote meanwhile.
         self.writer.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")
+    }
+
+    /// A transaction that keeps events.
+    async fn intake(&self) -> Result<sqlx::Transaction<'static, Db>> {
+        self.write().await
     }
 
     async fn serial(&self) -> Result<sqlx::Transaction<'static, Db>> {

@@ -1,10 +1,12 @@
 //! Events: kept as they came, then taken into account.
 
+use std::collections::BTreeMap;
+
 use sqlx::FromRow;
 
 use super::rows::{micros, word};
 use super::view::{self, About};
-use super::{Conn, Statement};
+use super::{Conn, Statement, dialect};
 use crate::core::event::{Event, EventSource};
 use crate::core::occupancy::{Verdict, apply_event};
 use crate::core::time::Time;
@@ -56,6 +58,7 @@ pub(super) async fn keep(conn: &mut Conn, events: &[NewEvent]) -> Result<Vec<Kep
         insert.build_query_as().fetch_all(&mut *conn).await.doing("keep events")?;
     let mut inserted: Vec<Option<CopyKey>> = inserted.into_iter().map(Some).collect();
     let mut kept = Vec::with_capacity(events.len());
+    let mut copies: BTreeMap<i64, i64> = BTreeMap::new();
     for new in events {
         let key = CopyKey::of(new);
         let is_new = match &key {
@@ -64,9 +67,13 @@ pub(super) async fn keep(conn: &mut Conn, events: &[NewEvent]) -> Result<Vec<Kep
             Some(key) => inserted.iter_mut().any(|row| row.take_if(|row| row == key).is_some()),
         };
         if let Some(key) = key.filter(|_| !is_new) {
-            count_copy(conn, &key).await?;
+            *copies.entry(original(conn, &key).await?).or_default() += 1;
         }
         kept.push(if is_new { Kept::New } else { Kept::Copy });
+    }
+    // In the order of their ids, as `apply` locks them: neither ever waits for the other twice.
+    for (id, more) in copies {
+        count_copies(conn, id, more).await?;
     }
     Ok(kept)
 }
@@ -92,19 +99,29 @@ impl CopyKey {
     }
 }
 
-async fn count_copy(conn: &mut Conn, key: &CopyKey) -> Result<()> {
-    sqlx::query(
-        "UPDATE events SET copies = copies + 1 WHERE message_id = $1 AND message_type = $2 \
+/// The kept event that one with this key is a copy of.
+async fn original(conn: &mut Conn, key: &CopyKey) -> Result<i64> {
+    sqlx::query_scalar(
+        "SELECT id FROM events WHERE message_id = $1 AND message_type = $2 \
          AND event_source = $3 AND line_id = $4",
     )
     .bind(key.message_id.clone())
     .bind(key.message_type)
     .bind(key.event_source.clone())
     .bind(key.line_id.clone())
-    .execute(conn)
+    .fetch_one(conn)
     .await
-    .doing("count a copy of an event")
-    .map(|_| ())
+    .doing("find what an event is a copy of")
+}
+
+async fn count_copies(conn: &mut Conn, id: i64, more: i64) -> Result<()> {
+    sqlx::query("UPDATE events SET copies = copies + $1 WHERE id = $2")
+        .bind(more)
+        .bind(id)
+        .execute(conn)
+        .await
+        .doing("count the copies of an event")
+        .map(|_| ())
 }
 
 #[derive(FromRow)]
@@ -115,13 +132,12 @@ struct NewRow {
 }
 
 pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64) -> Result<usize> {
-    let rows: Vec<NewRow> = sqlx::query_as(
-        "SELECT id, received_at, body FROM events WHERE state = 'new' ORDER BY id LIMIT $1",
-    )
-    .bind(limit)
-    .fetch_all(&mut *conn)
-    .await
-    .doing("load new events")?;
+    let mut wanted = Statement::new(
+        "SELECT id, received_at, body FROM events WHERE state = 'new' ORDER BY id LIMIT ",
+    );
+    wanted.push_bind(limit).push(dialect::FOR_UPDATE);
+    let rows: Vec<NewRow> =
+        wanted.build_query_as().fetch_all(&mut *conn).await.doing("load new events")?;
     if rows.is_empty() {
         return Ok(0);
     }

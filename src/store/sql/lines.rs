@@ -37,15 +37,15 @@ pub(super) async fn refresh(conn: &mut Conn, lines: &BTreeSet<LineId>, now: Time
     Ok(())
 }
 
-/// Writes the states of these lines anew; answers the managers who have room on one of them.
+/// Writes the states of these lines anew; answers the managers for whom that may change something.
 pub(super) async fn refresh_states(
     conn: &mut Conn,
     lines: &BTreeSet<LineId>,
     now: Time,
 ) -> Result<BTreeSet<String>> {
-    let mut with_room = BTreeSet::new();
+    let mut to_look_at = BTreeSet::new();
     if lines.is_empty() {
-        return Ok(with_room);
+        return Ok(to_look_at);
     }
     let mut wanted = select();
     wanted.push("l.line_id IN (");
@@ -66,11 +66,13 @@ pub(super) async fn refresh_states(
                 .await
                 .doing("write a line's state")?;
         }
-        if occupancy.room() > 0 {
-            with_room.insert(row.manager_id);
+        // Once a line is known, its manager can be told that it is busy.
+        let is_news = row.state == LineState::Unknown.as_str() && state != LineState::Unknown;
+        if occupancy.room() > 0 || is_news {
+            to_look_at.insert(row.manager_id);
         }
     }
-    Ok(with_room)
+    Ok(to_look_at)
 }
 
 /// Has the dispatcher look at a manager from `at` on.

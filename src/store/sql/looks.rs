@@ -1,10 +1,11 @@
 //! Looks at the platform: which lines want one, and what it showed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::rows::{DISPATCH, DispatchRow};
 use super::view::{self, About};
 use super::{Conn, Statement, lines};
+use crate::core::dispatch::Dispatch;
 use crate::core::id::LineId;
 use crate::core::occupancy::{Listed, Snapshot, apply_snapshot};
 use crate::core::retry::Backoff;
@@ -35,14 +36,17 @@ pub(super) async fn record(
     now: Time,
 ) -> Result<()> {
     let pairs = listed.iter().map(|one| (line.clone(), one.user.clone()));
+    let pending = pending(conn, line).await?;
+    // What was heard after the request is newer than its answer, and a doubt also looks at what
+    // its user opened and closed on the line since the call.
+    let since = pending.iter().filter_map(|one| one.claimed_at).fold(requested_at, Time::min);
     let mut about = About {
         treatments: listed.iter().map(|one| one.treatment.clone()).collect(),
         pairs: pairs.collect(),
-        lines: BTreeSet::from([line.clone()]),
+        lines: BTreeMap::from([(line.clone(), since)]),
         ..About::default()
     };
-    // A doubt also looks at what its user opened and closed on the line meanwhile.
-    about.pairs.extend(pending_pairs(conn, line).await?);
+    about.pairs.extend(pending.into_iter().map(|one| (one.line, one.user)));
     let before = view::load(conn, &about).await?;
     let mut after = before.clone();
     apply_snapshot(&mut after, &Snapshot { line, listed, requested_at }, now);
@@ -60,19 +64,14 @@ pub(super) async fn record(
     lines::refresh(conn, &BTreeSet::from([line.clone()]), now).await
 }
 
-async fn pending_pairs(
-    conn: &mut Conn,
-    line: &LineId,
-) -> Result<Vec<(LineId, crate::core::id::UserId)>> {
+async fn pending(conn: &mut Conn, line: &LineId) -> Result<Vec<Dispatch>> {
     let mut wanted = Statement::new("SELECT ");
     wanted.push(DISPATCH).push(" FROM dispatches d WHERE ");
     wanted.push("d.phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') AND d.line_id = ");
     wanted.push_bind(line.as_str().to_owned());
     let rows: Vec<DispatchRow> =
         wanted.build_query_as().fetch_all(conn).await.doing("load a line's dispatches")?;
-    rows.into_iter()
-        .map(|row| row.into_dispatch().map(|dispatch| (dispatch.line, dispatch.user)))
-        .collect()
+    rows.into_iter().map(DispatchRow::into_dispatch).collect()
 }
 
 pub(super) async fn postpone(conn: &mut Conn, line: &LineId, now: Time) -> Result<()> {
@@ -102,9 +101,11 @@ pub(super) async fn postpone(conn: &mut Conn, line: &LineId, now: Time) -> Resul
 }
 
 pub(super) async fn forget(conn: &mut Conn, now: Time) -> Result<()> {
+    // As if the hooks were set only now: a look asked for before cannot tell of what was missed.
     sqlx::query(
         "UPDATE lines SET known_at = NULL, look_failures = 0, \
-         look_at = CASE WHEN hooked_at IS NULL THEN NULL ELSE $1 END WHERE present = 1",
+         look_at = CASE WHEN hooked_at IS NULL THEN NULL ELSE $1 END, \
+         hooked_at = CASE WHEN hooked_at IS NULL THEN NULL ELSE $1 END WHERE present = 1",
     )
     .bind(now.micros())
     .execute(&mut *conn)

@@ -21,6 +21,7 @@ use crate::store::{
 };
 use crate::wake::Worker;
 
+mod claims;
 mod directory;
 mod dispatches;
 mod events;
@@ -73,7 +74,7 @@ macro_rules! serial {
 #[async_trait]
 impl Store for SqlStore {
     async fn keep_events(&self, events: &[NewEvent]) -> Result<Vec<Kept>> {
-        let mut tx = self.engine.write().await?;
+        let mut tx = self.engine.intake().await?;
         let kept = events::keep(&mut tx, events).await?;
         self.engine.commit(tx, &[Worker::Intake]).await?;
         Ok(kept)
@@ -182,11 +183,11 @@ impl Store for SqlStore {
         lease_until: Time,
         limit: i64,
     ) -> Result<Vec<ClaimedDispatch>> {
-        serial!(self, &[], |conn| dispatches::claim(conn, owner, now, lease_until, limit))
+        serial!(self, &[], |conn| claims::claim(conn, owner, now, lease_until, limit))
     }
 
     async fn record_rehook(&self, dispatch: i64, fence: i64, rehook: Rehook) -> Result<()> {
-        serial!(self, &[], |conn| dispatches::record_rehook(conn, dispatch, fence, rehook))
+        serial!(self, &[], |conn| claims::record_rehook(conn, dispatch, fence, rehook))
     }
 
     async fn record_answer(
@@ -202,7 +203,7 @@ impl Store for SqlStore {
             Answer::Refused { .. } => &[Worker::Dispatcher, Worker::Sender][..],
             Answer::Unknown { .. } => &[Worker::Reconciler][..],
         };
-        serial!(self, wake, |conn| dispatches::record_answer(
+        serial!(self, wake, |conn| claims::record_answer(
             conn,
             &self.rules,
             dispatch,
@@ -213,7 +214,7 @@ impl Store for SqlStore {
     }
 
     async fn expire_claims(&self, now: Time, survivor: Option<&str>) -> Result<usize> {
-        serial!(self, &[Worker::Reconciler], if |n| *n > 0, |conn| dispatches::expire_claims(
+        serial!(self, &[Worker::Reconciler], if |n| *n > 0, |conn| claims::expire_claims(
             conn,
             &self.rules,
             now,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
-use super::dispatches::{ABOUT, ABOUT_JOINS, AboutRow};
+use super::claims::{ABOUT, ABOUT_JOINS, AboutRow};
 use super::rows::{PAYMENT, word, write_timeline};
 use super::{Conn, Statement, dialect, dispatches};
 use crate::core::dispatch::Floor;
@@ -128,15 +128,25 @@ pub(super) async fn claim(
     lease_until: Time,
     limit: i64,
 ) -> Result<Vec<ClaimedNotice>> {
+    // Chosen first, as dispatches are.
+    let mut due = Statement::new("SELECT id FROM notices WHERE state = 'due' AND due_at <= ");
+    due.push_bind(now.micros());
+    due.push(" ORDER BY due_at, id LIMIT ").push_bind(limit).push(dialect::SKIP_LOCKED);
+    let ids: Vec<(i64,)> =
+        due.build_query_as().fetch_all(&mut *conn).await.doing("find notices to claim")?;
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut update = Statement::new("UPDATE notices SET state = 'sending', owner = ");
     update.push_bind(owner.to_owned());
     update.push(", lease_until = ").push_bind(lease_until.micros());
-    update.push(", fence = fence + 1 WHERE state = 'due' AND id IN (SELECT id FROM notices ");
-    update.push("WHERE state = 'due' AND due_at <= ").push_bind(now.micros());
-    update.push(" ORDER BY due_at, id LIMIT ").push_bind(limit).push(dialect::SKIP_LOCKED);
-    update.push(") RETURNING id");
-    let ids: Vec<(i64,)> =
-        update.build_query_as().fetch_all(&mut *conn).await.doing("claim notices")?;
+    update.push(", fence = fence + 1 WHERE state = 'due' AND id IN (");
+    let mut list = update.separated(", ");
+    for (id,) in &ids {
+        list.push_bind(*id);
+    }
+    update.push(")");
+    update.build().execute(&mut *conn).await.doing("claim notices")?;
     let mut claimed = Vec::with_capacity(ids.len());
     for (id,) in ids {
         let mut wanted = Statement::new(

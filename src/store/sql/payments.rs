@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use super::dispatches::{load_floor, load_present};
 use super::rows::{PAYMENT, PaymentRow, micros, word, write_dispatch, write_payment};
 use super::{Conn, Statement, lines};
-use crate::core::dispatch::{Phase, SendMode, Waiting, obstacles};
+use crate::core::dispatch::{Phase, SendMode, obstacles};
 use crate::core::id::{LineId, PaymentId};
 use crate::core::payment::{
     Command, CommandRefused, Follow, Known, Payment, PaymentState, Standing, admit, command,
@@ -222,6 +222,16 @@ pub(super) async fn mark_all(conn: &mut Conn) -> Result<()> {
         .map(|_| ())
 }
 
+/// Has one payment looked at again.
+pub(super) async fn mark(conn: &mut Conn, id: &PaymentId) -> Result<()> {
+    sqlx::query("UPDATE payments SET recheck = 1 WHERE id = $1")
+        .bind(id.as_str().to_owned())
+        .execute(conn)
+        .await
+        .doing("have a payment looked at")
+        .map(|_| ())
+}
+
 pub(super) async fn command_one(
     conn: &mut Conn,
     rules: &Rules,
@@ -244,7 +254,8 @@ pub(super) async fn command_one(
         Err(refused) => return Ok(Some(Err(refused))),
     };
     let named = Named::of(&row.into_given()?);
-    if what == Command::Retry && payment.state == PaymentState::Queued {
+    let is_retried = what == Command::Retry && payment.state == PaymentState::Queued;
+    if is_retried {
         // A person has looked after it: what was refused before may be allowed now.
         forget_refusals(conn, &payment).await?;
     }
@@ -258,6 +269,8 @@ pub(super) async fn command_one(
     }
     if payment != before {
         write_payment(conn, &payment, now).await?;
+    }
+    if payment != before || is_retried {
         lines::wake_manager(conn, &payment, now).await?;
     }
     lines::refresh(conn, &touched, now).await?;
@@ -339,7 +352,6 @@ async fn why(conn: &mut Conn, payment: &PaymentRecord) -> Result<Vec<Reason>> {
         (payment.state, &payment.manager, &payment.user)
     {
         let mut floor = load_floor(conn, manager, payment.updated_at).await?;
-        floor.waiting.push(Waiting { payment: payment.given.id.clone(), user: user.clone() });
         load_present(conn, &mut floor).await?;
         why.extend(obstacles(&floor, user));
     }

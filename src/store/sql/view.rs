@@ -1,17 +1,18 @@
 //! Loading as much of the tables as a decision can concern, and writing back what it changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::rows::{
     DISPATCH, DispatchRow, PAYMENT, PaymentRow, TREATMENT, TreatmentRow, micros, write_dispatch,
     write_payment,
 };
-use super::{Conn, Statement, lines};
+use super::{Conn, Statement, lines, payments};
 use crate::core::dispatch::Dispatch;
 use crate::core::event::{Event, TEXT};
 use crate::core::id::{LineId, TreatmentId, UserId};
 use crate::core::number::Number;
 use crate::core::occupancy::View;
+use crate::core::payment::PaymentState;
 use crate::core::time::Time;
 use crate::core::treatment::{LOADED_OF_PAIR, Treatment, Treatments};
 use crate::store::Result;
@@ -24,8 +25,9 @@ pub(super) struct About {
     pub(super) pairs: BTreeSet<(LineId, UserId)>,
     pub(super) numbers: BTreeSet<Number>,
     pub(super) dispatches: BTreeSet<i64>,
-    /// Lines whose every open treatment and pending dispatch matters.
-    pub(super) lines: BTreeSet<LineId>,
+    /// Lines whose every open treatment and pending dispatch matters, and every treatment that
+    /// was heard of since then.
+    pub(super) lines: BTreeMap<LineId, Time>,
 }
 
 impl About {
@@ -115,11 +117,16 @@ async fn load_treatments(conn: &mut Conn, about: &About) -> Result<Vec<Treatment
             found.extend(fetch_treatments(conn, &mut select).await?);
         }
     }
-    for line in &about.lines {
-        let mut select = Statement::new("SELECT ");
-        select.push(TREATMENT).push(" FROM treatments t WHERE t.ended_at IS NULL AND t.line_id = ");
-        select.push_bind(line.as_str().to_owned());
-        found.extend(fetch_treatments(conn, &mut select).await?);
+    for (line, since) in &about.lines {
+        let mut open = Statement::new("SELECT ");
+        open.push(TREATMENT).push(" FROM treatments t WHERE t.ended_at IS NULL AND t.line_id = ");
+        open.push_bind(line.as_str().to_owned());
+        found.extend(fetch_treatments(conn, &mut open).await?);
+        let mut heard = Statement::new("SELECT ");
+        heard.push(TREATMENT).push(" FROM treatments t WHERE t.heard_at >= ");
+        heard.push_bind(since.micros());
+        heard.push(" AND t.line_id = ").push_bind(line.as_str().to_owned());
+        found.extend(fetch_treatments(conn, &mut heard).await?);
     }
     Ok(found)
 }
@@ -191,7 +198,7 @@ async fn load_dispatches(
         one.push("WHERE d.id = ").push_bind(*id);
         found.extend(fetch_dispatches(conn, &mut one).await?);
     }
-    for line in &about.lines {
+    for line in about.lines.keys() {
         let mut pending = select();
         pending.push(
             "WHERE d.phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') AND d.line_id = ",
@@ -210,6 +217,7 @@ async fn fetch_dispatches(conn: &mut Conn, select: &mut Statement) -> Result<Vec
 
 /// Writes what differs from `before`, and brings the lines' states up to date.
 pub(super) async fn save(conn: &mut Conn, before: &View, after: &View, now: Time) -> Result<()> {
+    make_way(conn, before, after).await?;
     write_treatments(conn, after).await?;
     let mut lines: BTreeSet<LineId> = after.treatments.lines_touched().clone();
     let mut changed: Vec<&Dispatch> = Vec::new();
@@ -229,10 +237,35 @@ pub(super) async fn save(conn: &mut Conn, before: &View, after: &View, now: Time
     for (id, payment) in &after.payments {
         if before.payments.get(id) != Some(payment) {
             write_payment(conn, payment, now).await?;
+            // The directory may have changed while it was on its way.
+            if before.payments.get(id).is_some_and(|old| old.state != PaymentState::Queued)
+                && payment.state == PaymentState::Queued
+            {
+                payments::mark(conn, id).await?;
+            }
             lines::wake_manager(conn, payment, now).await?;
         }
     }
     lines::refresh(conn, &lines, now).await
+}
+
+/// Takes open treatments that change their line away from it first: whoever is written before them
+/// may be the same user's new one there.
+async fn make_way(conn: &mut Conn, before: &View, after: &View) -> Result<()> {
+    let leaving = after.treatments.changed().filter(|treatment| {
+        let old = before.treatments.by_id(&treatment.id);
+        old.is_some_and(|old| old.is_open() && old.line != treatment.line)
+    });
+    let ids: Vec<String> = leaving.map(|treatment| treatment.id.as_str().to_owned()).collect();
+    for chunk in ids.chunks(VALUES_PER_STATEMENT) {
+        let mut update = Statement::new(
+            "UPDATE treatments SET ended_at = last_event_at, end_kind = 'moved' \
+             WHERE treatment_id IN (",
+        );
+        bind_list(&mut update, chunk.iter().cloned());
+        update.build().execute(&mut *conn).await.doing("take treatments away from their line")?;
+    }
+    Ok(())
 }
 
 async fn write_treatments(conn: &mut Conn, after: &View) -> Result<()> {

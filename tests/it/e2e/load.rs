@@ -124,8 +124,13 @@ async fn sandbox(tasks: &Tasks) -> SandboxHandle {
     let config = SandboxConfig { retry_after: Duration::from_secs(2), ..SandboxConfig::quick() };
     let sandbox =
         Sandbox::start(config, listener, tasks, Arc::new(SystemClock)).expect("a sandbox");
-    let faults =
-        Faults { duplicate: 0.2, reorder: 0.2, drop_after: 0.05, seed: Some(7), ..Faults::default() };
+    let faults = Faults {
+        duplicate: 0.2,
+        reorder: 0.2,
+        drop_after: 0.05,
+        seed: Some(7),
+        ..Faults::default()
+    };
     sandbox.set_faults(faults).expect("faults within bounds");
     let work = Duration::from_millis(5)..=Duration::from_millis(15);
     let people = PeopleConfig {

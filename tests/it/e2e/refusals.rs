@@ -82,6 +82,12 @@ async fn in_specialist_mode_no_bot_hook_is_needed_and_the_specialist_writes(
     assert!(message.flags.bot_as_spec && !message.flags.general_settings);
     assert_eq!(message.author, Some(freeline::sandbox::specialist_id(2)));
     assert_eq!(world.state(&id).await, "dispatched");
-    let bots = world.sandbox.state().hooks.iter().filter(|hook| hook.kind == freeline::connect::HookKind::Bot).count();
+    let bots = world
+        .sandbox
+        .state()
+        .hooks
+        .iter()
+        .filter(|hook| hook.kind == freeline::connect::HookKind::Bot)
+        .count();
     assert_eq!(bots, 0);
 }

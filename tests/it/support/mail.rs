@@ -66,7 +66,8 @@ impl MailServer {
         let Ok(files) = std::fs::read_dir(self.home.path().join("box/new")) else {
             return Vec::new();
         };
-        let text = |path| String::from_utf8_lossy(&std::fs::read(path).expect("a mail")).into_owned();
+        let text =
+            |path| String::from_utf8_lossy(&std::fs::read(path).expect("a mail")).into_owned();
         files.map(|file| text(file.expect("a file").path())).collect()
     }
 

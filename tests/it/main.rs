@@ -1,0 +1,10 @@
+//! Tests of the whole from outside, in one program: it links once and runs in parallel.
+//!
+//! `support` has databases, builders and helpers; every other folder tests one part.
+
+#[cfg(test)]
+mod e2e;
+#[cfg(test)]
+mod store;
+#[cfg(test)]
+mod support;

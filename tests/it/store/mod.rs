@@ -1,0 +1,21 @@
+//! The contract of the store: every test runs on SQLite and on PostgreSQL.
+
+mod answers;
+mod apply;
+mod claims;
+mod commands;
+mod constraints;
+mod directory;
+mod dispatch;
+mod equality;
+mod events;
+mod hooks;
+mod leases;
+mod lists;
+mod looks;
+mod notices;
+mod payments;
+mod plans;
+mod refusals;
+mod schema;
+mod status;

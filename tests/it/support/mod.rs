@@ -1,0 +1,69 @@
+//! What all tests share.
+//!
+//! ```ignore
+//! on_both_engines! {
+//!     async fn a_free_line_takes_the_payment(db) {
+//!         let store = db.open().await;
+//!         furnish(&*store, [line("a", "anna")]).await;
+//!         add(&*store, payment(1)).await;
+//!         assert_eq!(round(&*store, NOW).await, [("payment-1".to_owned(), "a".to_owned())]);
+//!     }
+//! }
+//! ```
+
+pub(crate) mod build;
+pub(crate) mod database;
+pub(crate) mod event;
+mod mail;
+pub(crate) mod steps;
+mod world;
+
+pub(crate) use database::TestDatabase;
+pub(crate) use mail::MailServer;
+pub(crate) use world::{HOOK_TOKEN, Setup, TOKEN, World, directory};
+
+/// Makes of an async function that takes a `TestDatabase` two tests, one on each engine.
+macro_rules! on_both {
+    ($name:ident) => {
+        mod $name {
+            use crate::support::TestDatabase;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                super::$name(TestDatabase::sqlite()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                super::$name(TestDatabase::postgres().await).await;
+            }
+        }
+    };
+}
+pub(crate) use on_both;
+
+/// Makes of each async function that takes a `TestDatabase` two tests: `…::on_sqlite` and
+/// `…::on_postgres`.
+macro_rules! on_both_engines {
+    ($($(#[$attr:meta])* async fn $name:ident($db:ident) $body:block)+) => {
+        $(mod $name {
+            #[expect(clippy::allow_attributes, reason = "not every test needs all of them")]
+            #[allow(unused_imports, reason = "not every test needs all of them")]
+            use super::*;
+
+            $(#[$attr])*
+            async fn test($db: $crate::support::database::TestDatabase) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                test($crate::support::database::TestDatabase::sqlite()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                test($crate::support::database::TestDatabase::postgres().await).await;
+            }
+        })+
+    };
+}
+pub(crate) use on_both_engines;
