@@ -116,11 +116,6 @@ impl Problem {
     pub(super) fn field(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self::validation(vec![FieldError::new(pointer, message)])
     }
-
-    #[cfg(test)]
-    pub(super) fn errors(&self) -> &[FieldError] {
-        &self.errors
-    }
 }
 
 impl From<StoreError> for Problem {

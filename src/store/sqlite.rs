@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -39,7 +40,7 @@ struct Engine {
     writer: sqlx::SqlitePool,
     readers: sqlx::SqlitePool,
     wake: Wake,
-    _lock: Option<std::fs::File>,
+    lock: Mutex<Option<std::fs::File>>,
 }
 
 impl Engine {
@@ -73,6 +74,8 @@ impl Engine {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        // Whoever still holds this store can do nothing with it: another process may have the file.
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -121,7 +124,7 @@ impl SqliteStore {
         sqlx::migrate!("migrations/sqlite").run(&writer).await.doing("migrate the database")?;
         // In memory readers would see uncommitted rows of the shared cache: they share the writer.
         let readers = if readers == 0 { writer.clone() } else { pool(readers).await? };
-        Ok(Self::new(Engine { writer, readers, wake, _lock: lock }, rules))
+        Ok(Self::new(Engine { writer, readers, wake, lock: Mutex::new(lock) }, rules))
     }
 }
 

@@ -54,7 +54,7 @@ impl Service {
             ("FREELINE_API_TOKENS", format!("erp:write:{TOKEN}")),
             ("FREELINE_DISPATCH_USER_ID", TECHNICAL_USER_ID.to_owned()),
             ("FREELINE_IN_DOUBT_AFTER", "5s".to_owned()),
-            ("FREELINE_LOG", "error".to_owned()),
+            ("FREELINE_LOG", "info".to_owned()),
         ];
         let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");

@@ -37,10 +37,11 @@ on_both_engines! {
         store.record_hooked(&"a".into(), true, at(4)).await.unwrap();
         store.replace_directory(&directory(["a", "b"].map(|id| line(id, "anna"))), at(5)).await.unwrap();
         let expected = [
-            HookTarget { line: "a".into(), hooked: true, hooks: vec![] },
+            HookTarget { line: "a".into(), hooked: true, known: false, hooks: vec![] },
             HookTarget {
                 line: "b".into(),
                 hooked: false,
+                known: false,
                 hooks: vec![hook(by_bot, HookState::Foreign, 2), set.clone()],
             },
         ];

@@ -73,7 +73,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) base: String,
     http: reqwest::Client,
-    tasks: Tasks,
+    tasks: StopAtEnd,
+    platform: StopAtEnd,
     settings: Vec<(&'static str, String)>,
     database: TestDatabase,
 }
@@ -98,16 +99,17 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let shared: Arc<dyn Clock> = clock.clone();
         let sandbox = Sandbox::start(setup.sandbox, listener, &tasks, shared).expect("a sandbox");
-        Self::against(database, sandbox, clock, tasks, setup.settings).await
+        Self::against(database, sandbox, clock, StopAtEnd(tasks), setup.settings).await
     }
 
     async fn against(
         database: TestDatabase,
         sandbox: SandboxHandle,
         clock: Arc<TestClock>,
-        tasks: Tasks,
+        platform: StopAtEnd,
         settings: Vec<(&'static str, String)>,
     ) -> Self {
+        let tasks = Tasks::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("its address"));
         let env = environment(&base, &database, &sandbox, &settings);
@@ -117,15 +119,16 @@ impl World {
         let app = App::build(&read, around).await.expect("the application is put together");
         app.serve_http(listener);
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { sandbox, app, clock, base, http, tasks, settings, database }
+        let tasks = StopAtEnd(tasks);
+        Self { sandbox, app, clock, base, http, tasks, platform, settings, database }
     }
 
     /// Stops the application as a crash would, and starts it anew on the same database.
     pub(crate) async fn restart(self) -> Self {
-        let Self { sandbox, app, clock, settings, database, .. } = self;
+        let Self { sandbox, app, clock, tasks, platform, settings, database, .. } = self;
         app.store().close().await;
-        drop(app);
-        Self::against(database, sandbox, clock, Tasks::new(), settings).await
+        drop((app, tasks));
+        Self::against(database, sandbox, clock, platform, settings).await
     }
 
     /// Changes a setting for the next start.
@@ -138,9 +141,9 @@ impl World {
     pub(crate) async fn settle(&self) {
         let idle = 5;
         loop {
+            self.sandbox.quiesce().await;
             let steps = self.app.drain(STEPS_MAX).await.expect("the workers step");
             assert!(steps < STEPS_MAX, "the workers never rest");
-            self.sandbox.quiesce().await;
             if steps == idle {
                 return;
             }
@@ -228,9 +231,12 @@ impl World {
     }
 }
 
-impl Drop for World {
+/// Tasks that stop when this goes.
+struct StopAtEnd(Tasks);
+
+impl Drop for StopAtEnd {
     fn drop(&mut self) {
-        self.tasks.stop();
+        self.0.stop();
     }
 }
 
