@@ -77,11 +77,7 @@ fn directory_of(value: &Value, errors: &Errors) -> Option<Directory> {
 }
 
 /// The texts that stand in one field of the entries of one list, with their places.
-fn texts<'a>(
-    value: &'a Value,
-    list: &str,
-    field: &str,
-) -> impl Iterator<Item = (usize, &'a str)> {
+fn texts<'a>(value: &'a Value, list: &str, field: &str) -> impl Iterator<Item = (usize, &'a str)> {
     let entries = value.get(list).and_then(Value::as_array);
     entries.into_iter().flatten().enumerate().filter_map(move |(index, entry)| {
         let text = entry.get(field)?.as_str()?;

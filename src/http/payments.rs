@@ -16,8 +16,8 @@ use crate::core::time::Time;
 use crate::core::why::Reason;
 use crate::http::Context;
 use crate::http::fields::{
-    Errors, Fields, NAME_CHARS, PURPOSE_CHARS, Query, REASON_CHARS, TEXT_CHARS,
-    one_of, parse_json, path_id,
+    Errors, Fields, NAME_CHARS, PURPOSE_CHARS, Query, REASON_CHARS, TEXT_CHARS, one_of, parse_json,
+    path_id,
 };
 use crate::http::page::{self, Page};
 use crate::http::problem::{Code, Problem};
@@ -73,12 +73,7 @@ fn read(value: &Value, id: PaymentId, number: Number) -> Result<NewPayment, Prob
     errors.finish(payment).map_err(Problem::validation)
 }
 
-fn payment(
-    value: &Value,
-    id: PaymentId,
-    number: Number,
-    errors: &Errors,
-) -> Option<NewPayment> {
+fn payment(value: &Value, id: PaymentId, number: Number, errors: &Errors) -> Option<NewPayment> {
     let fields = Fields::of(value, "", PAYMENT, errors)?;
     let key = fields.required_id("key");
     let counterparty = fields.id("counterparty");
@@ -322,8 +317,7 @@ pub(super) async fn list(
 }
 
 fn read_filter(query: Option<&str>) -> Result<PaymentFilter, Problem> {
-    let known =
-        ["state", "manager", "counterparty", "key", "updated_after", "limit", "cursor"];
+    let known = ["state", "manager", "counterparty", "key", "updated_after", "limit", "cursor"];
     let query = Query::parse(query, &known);
     let states = one_of(PaymentState::ALL.iter().map(|state| state.as_str()));
     let time = "a time such as 2026-03-05T11:07:00Z, with + written as %2B";

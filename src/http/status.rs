@@ -86,8 +86,7 @@ pub(super) async fn show(State(context): State<Context>) -> Result<Json<StatusOu
     let now = context.clock.now();
     let report = context.store.status(now).await?;
     let platform = context.health.platform().into();
-    let mail =
-        MailOut { configured: context.mail_configured, state: context.health.mail().into() };
+    let mail = MailOut { configured: context.mail_configured, state: context.health.mail().into() };
     Ok(Json(status(report, platform, mail, now)))
 }
 

@@ -64,9 +64,8 @@ pub(super) async fn list(
     let filter = read_filter(query.as_deref())?;
     let wanted = TreatmentFilter { limit: filter.limit + 1, ..filter.clone() };
     let found = context.store.list_treatments(&wanted).await?;
-    let cursor = |treatment: &TreatmentRecord| {
-        page::after(treatment.opened_at, treatment.id.as_str())
-    };
+    let cursor =
+        |treatment: &TreatmentRecord| page::after(treatment.opened_at, treatment.id.as_str());
     Ok(Json(Page::of(found, filter.limit, cursor, Into::into)))
 }
 
