@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::core::id::PaymentId;
+use crate::core::id::{CounterpartyId, ManagerId, PaymentId, UserId};
 use crate::core::money::{Currency, Money};
 use crate::core::number::Number;
 use crate::core::payment::{Command, CommandRefused, PaymentState};
@@ -127,8 +127,8 @@ fn is_given(value: &Value) -> bool {
 /// The canonical form of what a payment says.
 fn content(payment: &NewPayment) -> Result<String, Problem> {
     let content = Content {
-        counterparty: payment.counterparty.as_ref().map(|id| id.as_str()),
-        manager: payment.manager.as_ref().map(|id| id.as_str()),
+        counterparty: payment.counterparty.as_ref().map(CounterpartyId::as_str),
+        manager: payment.manager.as_ref().map(ManagerId::as_str),
         amount: amount(payment.amount),
         currency: &payment.currency,
         paid_at: payment.paid_at.to_string(),
@@ -137,8 +137,8 @@ fn content(payment: &NewPayment) -> Result<String, Problem> {
         priority: payment.priority,
         hold: payment.hold.as_deref(),
         mismatch: payment.mismatch.as_deref(),
-        user_id: payment.user.as_ref().map(|id| id.as_str()),
-        author_id: payment.author.as_ref().map(|id| id.as_str()),
+        user_id: payment.user.as_ref().map(UserId::as_str),
+        author_id: payment.author.as_ref().map(UserId::as_str),
         text: payment.text.as_deref(),
     };
     serde_json::to_string(&content).map_err(|error| {

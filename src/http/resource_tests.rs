@@ -192,7 +192,8 @@ async fn payments_are_listed_page_by_page_in_both_orders() {
         }
     }
     let reason = bytes(&json!({"reason": "asked to wait"}));
-    payments::hold(service.state(), id_of(&first), reason).await.unwrap();
+    let held = told(payments::hold(service.state(), id_of(&first), reason).await).await;
+    assert_eq!(held.0, StatusCode::OK);
     for (filter, order) in [
         ("limit=2", ["k1", "k2", "k3"]),
         ("limit=2&updated_after=2026-01-01T00:00:00Z", ["k2", "k3", "k1"]),

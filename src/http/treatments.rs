@@ -112,9 +112,12 @@ pub(super) struct MessageOut {
 
 #[derive(PartialEq, Debug, Serialize)]
 struct FileOut {
-    file_name: Option<String>,
-    file_path: Option<String>,
-    file_size: Option<i64>,
+    #[serde(rename = "file_name")]
+    name: Option<String>,
+    #[serde(rename = "file_path")]
+    path: Option<String>,
+    #[serde(rename = "file_size")]
+    size: Option<i64>,
 }
 
 impl MessageOut {
@@ -127,9 +130,9 @@ impl MessageOut {
             return None;
         }
         let file = body.get("file").filter(|file| file.is_object()).map(|file| FileOut {
-            file_name: text(file, "file_name"),
-            file_path: text(file, "file_path"),
-            file_size: file.get("file_size").and_then(Value::as_i64),
+            name: text(file, "file_name"),
+            path: text(file, "file_path"),
+            size: file.get("file_size").and_then(Value::as_i64),
         });
         Some(Self {
             event_id: event.id,
@@ -244,7 +247,9 @@ mod tests {
 
     fn heard(after: i64, events: &[EventRecord]) -> Vec<i64> {
         let mut conversation = Conversation::behind(after);
-        events.iter().for_each(|event| conversation.hear(event));
+        for event in events {
+            conversation.hear(event);
+        }
         conversation.messages.iter().map(|message| message.event_id).collect()
     }
 
