@@ -407,3 +407,176 @@ pub(super) async fn show_counterparty(
     let found = found.map(|counterparty| Json(counterparty.into()));
     found.ok_or_else(|| Problem::not_found("counterparty"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn good() -> Value {
+        json!({
+            "managers": [{"id": "m1", "name": "Анна", "email": "anna@example.com"}],
+            "lines": [{"line_id": "l1", "name": "Линия 1", "manager": "m1"}],
+            "counterparties": [{"id": "c1", "name": "ООО Ромашка", "manager": "m1"}],
+        })
+    }
+
+    fn wrong(body: &Value) -> String {
+        parse_directory(body.to_string().as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let directory = parse_directory(good().to_string().as_bytes()).unwrap();
+        assert_eq!(
+            serde_json::to_value(DirectoryOut::from(directory)).unwrap(),
+            json!({
+                "managers": [{"id": "m1", "name": "Анна", "email": "anna@example.com",
+                    "specialist_id": null, "enabled": true}],
+                "lines": [{"line_id": "l1", "name": "Линия 1", "manager": "m1", "capacity": 1,
+                    "position": 0, "enabled": true}],
+                "counterparties": [{"id": "c1", "name": "ООО Ромашка", "inn": null,
+                    "manager": "m1", "user_id": null}],
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_shown_can_be_put_back() {
+        let body = json!({
+            "managers": [{"id": "m1", "name": "Анна", "email": "a@b", "specialist_id": "s1",
+                "enabled": false}],
+            "lines": [{"line_id": "l1", "name": "1", "manager": "m1", "capacity": 1000,
+                "position": -1_000_000, "enabled": false}],
+            "counterparties": [{"id": "c1", "name": "Р", "inn": "7707083893", "manager": "m1",
+                "user_id": "u1"}],
+        });
+        let directory = parse_directory(body.to_string().as_bytes()).unwrap();
+        let shown = serde_json::to_vec(&DirectoryOut::from(directory.clone())).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&shown).unwrap(), body);
+        assert_eq!(parse_directory(&shown).unwrap(), directory);
+    }
+
+    #[test]
+    fn a_body_that_is_no_directory_is_refused_as_a_whole() {
+        assert_eq!(
+            parse_directory(b"{").unwrap_err().to_string(),
+            "  (as a whole): it is not JSON: EOF while parsing an object at line 1 column 1"
+        );
+        assert_eq!(wrong(&json!([])), "  (as a whole): expected an object, not a list");
+        assert_eq!(
+            wrong(&json!({"lines": {}, "counterparties": null})),
+            "  /managers: it is required\n\
+             \x20 /lines: expected a list, not an object\n\
+             \x20 /counterparties: it is required"
+        );
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+        let body = json!({
+            "managers": [
+                {"id": "m1", "name": " ", "email": "anna"},
+                {"id": "m1", "name": "Б\u{0}", "email": "a@b@c", "enabled": 1},
+            ],
+            "lines": [
+                {"line_id": "l1", "name": "1", "manager": "m1", "capacity": 0},
+                {"line_id": "l1", "name": "2", "manager": "m2", "capacity": 1001},
+                {"line_id": "l3\n", "name": "3", "manager": "m1", "position": 1.5, "colour": "red"},
+            ],
+            "counterparties": [
+                {"id": "c1", "name": "А", "inn": "123", "manager": "m2"},
+                {"id": "c1", "name": "Б", "inn": "12345678901x"},
+                7,
+            ],
+        });
+        let expected = [
+            "/managers/0/name: it is required",
+            "/managers/0/email: expected an e-mail address such as name@example.com",
+            "/managers/1/name: it holds a NUL character, which cannot be kept",
+            "/managers/1/email: expected an e-mail address such as name@example.com",
+            "/managers/1/enabled: expected true or false, not a number",
+            "/lines/0/capacity: expected a whole number from 1 to 1000",
+            "/lines/1/capacity: expected a whole number from 1 to 1000",
+            "/lines/2/colour: unknown field; expected one of line_id, name, manager, capacity, \
+             position, enabled",
+            "/lines/2/line_id: it may not hold control characters or begin or end with blanks",
+            "/lines/2/position: expected a whole number from -1000000 to 1000000",
+            "/counterparties/0/inn: expected 10 or 12 digits",
+            "/counterparties/1/inn: expected 10 or 12 digits",
+            "/counterparties/1/manager: it is required",
+            "/counterparties/2: expected an object, not a number",
+            "/managers/1/id: \"m1\" already stands at /managers/0",
+            "/lines/1/line_id: \"l1\" already stands at /lines/0",
+            "/counterparties/1/id: \"c1\" already stands at /counterparties/0",
+            "/lines/1/manager: the directory has no manager \"m2\"",
+            "/counterparties/0/manager: the directory has no manager \"m2\"",
+        ];
+        let told = wrong(&body);
+        let told: Vec<&str> = told.lines().map(|line| line.strip_prefix("  ").unwrap()).collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn only_so_many_mistakes_are_told() {
+        let mut body = good();
+        body["managers"] = Value::from(vec![7; ERRORS_TOLD + 3]);
+        body["lines"] = json!([]);
+        body["counterparties"] = json!([]);
+        let told = wrong(&body);
+        assert_eq!(told.lines().count(), ERRORS_TOLD + 1);
+        assert!(told.ends_with("\n  and 3 more"), "{told}");
+    }
+
+    #[test]
+    fn an_address_is_plausible_or_it_is_not() {
+        for email in ["a@b", "anna.k+1@example.com", "анна@пример.рф"] {
+            assert!(is_plausible_email(email), "{email}");
+        }
+        for email in ["", "a", "@", "a@", "@b", "a@b@c", "a b@c", "a@b\u{7}", "a@b\u{a0}"] {
+            assert!(!is_plausible_email(email), "{email}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_one_entry_stands_in_the_address_and_may_be_repeated_in_the_body() {
+        let read = |body: &str| entry("m1", "id", body.as_bytes(), manager);
+        let anna = read(r#"{"name": "Анна", "email": "a@b"}"#).unwrap();
+        assert_eq!(anna.id.as_str(), "m1");
+        assert_eq!(read(r#"{"id": "m1", "name": "Анна", "email": "a@b"}"#).unwrap(), anna);
+        assert_eq!(read(r#"{"id": null, "name": "Анна", "email": "a@b"}"#).unwrap(), anna);
+        assert_eq!(
+            read(r#"{"id": "m2", "name": "Анна"}"#).unwrap_err().errors(),
+            [
+                FieldError::new("/id", "it is not the id of the address"),
+                FieldError::new("/email", "it is required"),
+            ]
+        );
+        assert_eq!(
+            read("[]").unwrap_err().errors(),
+            [FieldError::new("", "expected an object, not a list")]
+        );
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_an_id_is_refused() {
+        let body = r#"{"name": "Анна", "email": "a@b"}"#.as_bytes();
+        let refused = entry("m\u{0}1", "id", body, manager).unwrap_err();
+        let nul = FieldError::new("/id", "it holds a NUL character, which cannot be kept");
+        assert_eq!(refused.errors(), [nul]);
+    }
+
+    #[test]
+    fn pages_go_by_id() {
+        let ids = || ["b", "a", "c"].map(str::to_owned).to_vec();
+        let id = |id: &String| id.clone();
+        assert_eq!(behind(ids(), None, id), ["a", "b", "c"]);
+        assert_eq!(behind(ids(), Some("a"), id), ["b", "c"]);
+        let page = Page::of(behind(ids(), None, id), 2, after_id(id), |id| id);
+        let page = serde_json::to_value(page).unwrap();
+        assert_eq!(page["items"], json!(["a", "b"]));
+        let next = format!("cursor={}", page["next_cursor"].as_str().unwrap());
+        assert_eq!(read_page(Some(&next)).unwrap(), (100, Some("b".to_owned())));
+    }
+}

@@ -72,3 +72,64 @@ pub(super) fn read_after(query: &Query) -> i64 {
     let cursor = query.parsed("cursor", "the next_cursor of the page before", id);
     after.max(cursor).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::time::Time;
+    use crate::http::problem::FieldError;
+
+    fn event(body: &[u8]) -> EventRecord {
+        EventRecord {
+            id: 7,
+            received_at: Time::from_micros(0),
+            copies: 2,
+            state: EventState::Quarantined,
+            problem: Some("the field line_id is not a text".to_owned()),
+            body: body.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_body_is_shown_as_json_or_else_as_text() {
+        let shown = |body: &[u8]| serde_json::to_value(EventOut::from(event(body))).unwrap();
+        assert_eq!(
+            shown(br#"{"line_id": 5}"#),
+            json!({
+                "id": 7, "received_at": "1970-01-01T00:00:00Z", "copies": 2,
+                "state": "quarantined", "problem": "the field line_id is not a text",
+                "body": {"line_id": 5},
+            })
+        );
+        assert_eq!(shown(b"{\xff")["body"], json!("{\u{fffd}"));
+    }
+
+    #[test]
+    fn a_page_begins_behind_an_event() {
+        let query = "after=5&line_id=l1&message_type=82&state=new&limit=3";
+        assert_eq!(
+            read_filter(Some(query)).unwrap(),
+            EventFilter {
+                after: 5,
+                line: Some("l1".into()),
+                treatment: None,
+                message_type: Some(82),
+                state: Some(EventState::New),
+                limit: 3,
+            }
+        );
+        assert_eq!(read_filter(Some("cursor=9")).unwrap().after, 9);
+        assert_eq!(read_filter(Some("after=5&cursor=9")).unwrap().after, 9);
+        assert_eq!(read_filter(None).unwrap().after, 0);
+        assert_eq!(
+            read_filter(Some("after=-1&cursor=x&message_type=text")).unwrap_err().errors(),
+            [
+                FieldError::new("?after", "expected the id of an event"),
+                FieldError::new("?cursor", "expected the next_cursor of the page before"),
+                FieldError::new("?message_type", "expected a whole number"),
+            ]
+        );
+    }
+}

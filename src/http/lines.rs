@@ -190,3 +190,88 @@ async fn set_paused(
     }
     one(context, line).await
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::problem::FieldError;
+    use crate::store::{HookState, LineEntry, StoredHookKind};
+
+    #[test]
+    fn a_line_is_shown_whole_and_what_is_absent_is_null() {
+        let at = Time::from_micros(0);
+        let line = LineReport {
+            entry: LineEntry {
+                line: "l1".into(),
+                name: "Линия 1".to_owned(),
+                manager: "m1".into(),
+                capacity: 2,
+                position: 3,
+                enabled: true,
+            },
+            present: true,
+            paused: None,
+            state: LineState::Reserved,
+            since: at,
+            known_at: None,
+            treatments: Vec::new(),
+            reservations: vec![("p1".into(), at), ("p2".into(), at)],
+            hooks: vec![HookRecord {
+                kind: StoredHookKind::Bot,
+                state: HookState::NotAllowed,
+                url: None,
+                fingerprint: Some("secret digest".to_owned()),
+                detail: Some("no bot".to_owned()),
+                checked_at: at,
+            }],
+        };
+        let epoch = "1970-01-01T00:00:00Z";
+        assert_eq!(
+            serde_json::to_value(LineOut::from(line)).unwrap(),
+            json!({
+                "line_id": "l1", "name": "Линия 1", "manager": "m1", "enabled": true,
+                "present": true, "capacity": 2, "position": 3, "state": "reserved",
+                "since": epoch, "known_at": null, "paused": null, "treatments": [],
+                "reservation": {"payment_id": "p1", "since": epoch},
+                "reservations": [
+                    {"payment_id": "p1", "since": epoch},
+                    {"payment_id": "p2", "since": epoch},
+                ],
+                "hooks": [{"kind": "bot", "state": "not_allowed", "url": null,
+                    "detail": "no bot", "checked_at": epoch}],
+            })
+        );
+    }
+
+    #[test]
+    fn a_list_is_filtered() {
+        let query = format!("manager=m1&state=busy&limit=5&cursor={}", page::after_name("l 1"));
+        assert_eq!(
+            read_filter(Some(&query)).unwrap(),
+            LineFilter {
+                line: None,
+                manager: Some("m1".into()),
+                state: Some(LineState::Busy),
+                after: Some("l 1".into()),
+                limit: 5,
+            }
+        );
+        let states = "expected one of free, busy, reserved, paused, disabled, unknown";
+        assert_eq!(
+            read_filter(Some("state=gone")).unwrap_err().errors(),
+            [FieldError::new("?state", states)]
+        );
+    }
+
+    #[test]
+    fn a_line_is_resumed_without_a_body_or_with_a_reason() {
+        for body in ["", " \n", "{}", r#"{"reason": "repaired"}"#] {
+            assert_eq!(check_resume(body.as_bytes()), Ok(()), "{body}");
+        }
+        let unknown = FieldError::new("/raeson", "unknown field; expected one of reason");
+        assert_eq!(check_resume(br#"{"raeson": "x"}"#).unwrap_err().errors(), [unknown]);
+        assert!(check_resume(b"{").is_err());
+    }
+}

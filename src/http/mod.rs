@@ -26,6 +26,8 @@ mod log;
 mod page;
 mod payments;
 mod problem;
+#[cfg(test)]
+mod resource_tests;
 mod routes;
 mod status;
 mod treatments;

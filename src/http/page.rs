@@ -46,7 +46,7 @@ pub(super) fn limit(query: &Query) -> i64 {
 /// A cursor that means a time and an id.
 pub(super) fn cursor(query: &Query) -> Option<Cursor> {
     query.parsed("cursor", "the next_cursor of the page before", |text| {
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let text = decode(text)?;
         let (at, id) = text.split_once(' ')?;
         Some(Cursor { at: Time::from_micros(at.parse().ok()?), id: id.to_owned() })
     })
@@ -54,9 +54,13 @@ pub(super) fn cursor(query: &Query) -> Option<Cursor> {
 
 /// A cursor that means a name.
 pub(super) fn name_cursor(query: &Query) -> Option<String> {
-    query.parsed("cursor", "the next_cursor of the page before", |text| {
-        String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
-    })
+    query.parsed("cursor", "the next_cursor of the page before", decode)
+}
+
+/// The text of a cursor; one with NUL is none of ours, and PostgreSQL would choke on it.
+fn decode(cursor: &str) -> Option<String> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    (!text.contains('\0')).then_some(text)
 }
 
 /// A cursor behind this time and id.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::core::id::PaymentId;
+use crate::core::id::{CounterpartyId, ManagerId, PaymentId, UserId};
 use crate::core::money::{Currency, Money};
 use crate::core::number::Number;
 use crate::core::payment::{Command, CommandRefused, PaymentState};
@@ -127,8 +127,8 @@ fn is_given(value: &Value) -> bool {
 /// The canonical form of what a payment says.
 fn content(payment: &NewPayment) -> Result<String, Problem> {
     let content = Content {
-        counterparty: payment.counterparty.as_ref().map(|id| id.as_str()),
-        manager: payment.manager.as_ref().map(|id| id.as_str()),
+        counterparty: payment.counterparty.as_ref().map(CounterpartyId::as_str),
+        manager: payment.manager.as_ref().map(ManagerId::as_str),
         amount: amount(payment.amount),
         currency: &payment.currency,
         paid_at: payment.paid_at.to_string(),
@@ -137,8 +137,8 @@ fn content(payment: &NewPayment) -> Result<String, Problem> {
         priority: payment.priority,
         hold: payment.hold.as_deref(),
         mismatch: payment.mismatch.as_deref(),
-        user_id: payment.user.as_ref().map(|id| id.as_str()),
-        author_id: payment.author.as_ref().map(|id| id.as_str()),
+        user_id: payment.user.as_ref().map(UserId::as_str),
+        author_id: payment.author.as_ref().map(UserId::as_str),
         text: payment.text.as_deref(),
     };
     serde_json::to_string(&content).map_err(|error| {
@@ -408,4 +408,256 @@ pub(super) fn read_reason(body: &[u8]) -> Result<String, Problem> {
     let reason = Fields::of(&value, "", &["reason"], &errors)
         .and_then(|fields| fields.required_text("reason", REASON_CHARS));
     errors.finish(reason).map_err(Problem::validation)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::problem::FieldError;
+    use crate::store::Cursor;
+
+    fn read_it(value: &Value) -> Result<NewPayment, Problem> {
+        read(value, PaymentId::new("p1"), Number::from_random(7))
+    }
+
+    fn good() -> Value {
+        json!({
+            "key": "k1",
+            "counterparty": "c1",
+            "amount": "12345.67",
+            "paid_at": "2026-03-05T14:07:00+03:00",
+        })
+    }
+
+    fn with(name: &str, value: impl Into<Value>) -> Value {
+        let mut body = good();
+        body[name] = value.into();
+        body
+    }
+
+    fn wrong(body: &Value) -> Vec<(String, String)> {
+        let problem = read_it(body).unwrap_err();
+        problem.errors().iter().map(|e| (e.pointer.clone(), e.message.clone())).collect()
+    }
+
+    fn only(pointer: &str, message: &str) -> Vec<(String, String)> {
+        vec![(pointer.to_owned(), message.to_owned())]
+    }
+
+    #[test]
+    fn a_payment_needs_little_and_the_rest_has_defaults() {
+        let payment = read_it(&good()).unwrap();
+        assert_eq!(payment.amount, 1_234_567);
+        assert_eq!(payment.currency, "RUB");
+        assert_eq!(payment.priority, 0);
+        assert_eq!(payment.manager, None);
+        assert_eq!(payment.text, None);
+    }
+
+    #[test]
+    fn an_amount_is_a_decimal_text_and_nothing_looser() {
+        let not_decimal = "The amount is not a plain decimal number. Write digits and, if needed, \
+             a point with one or two decimals, without spaces, sign or exponent, \
+             for example \"12345.67\".";
+        for text in ["12 345,67", "12345,67", "1e3", "+1", "12\u{0}", " 1"] {
+            assert_eq!(wrong(&with("amount", text)), only("/amount", not_decimal), "{text}");
+        }
+        for (text, begin) in [
+            ("-5", "The amount is negative. "),
+            ("1.234", "The amount has more than two decimals. "),
+            ("92233720368547758.08", "The amount is "),
+            ("0.00", "The amount is "),
+            ("", "The amount is empty. "),
+        ] {
+            let told = wrong(&with("amount", text));
+            let [(pointer, message)] = told.as_slice() else { panic!("{text}: {told:?}") };
+            assert_eq!(pointer, "/amount");
+            assert!(message.starts_with(begin), "{text}: {message}");
+        }
+        let number = "expected a decimal text such as \"12345.67\", not a number";
+        assert_eq!(wrong(&with("amount", 1000)), only("/amount", number));
+        assert_eq!(wrong(&with("amount", 12.5)), only("/amount", number));
+        assert_eq!(wrong(&with("amount", Value::Null)), only("/amount", "it is required"));
+    }
+
+    #[test]
+    fn someone_must_be_named() {
+        let message = "one of counterparty and manager is required";
+        assert_eq!(wrong(&with("counterparty", Value::Null)), only("", message));
+        assert_eq!(wrong(&with("counterparty", " ")), only("", message));
+        // What is there and wrong is told once.
+        let not_text = "expected a text, not a number";
+        assert_eq!(wrong(&with("counterparty", 7)), only("/counterparty", not_text));
+        let mut body = with("counterparty", Value::Null);
+        body["manager"] = "m1".into();
+        assert!(read_it(&body).is_ok());
+    }
+
+    #[test]
+    fn every_other_field_has_its_bounds() {
+        let key = format!("it has {} characters; at most 128 are kept", 129);
+        assert_eq!(wrong(&with("key", "k".repeat(129))), only("/key", &key));
+        let control = "it may not hold control characters or begin or end with blanks";
+        assert_eq!(wrong(&with("key", "a\nb")), only("/key", control));
+        let nul = "it holds a NUL character, which cannot be kept";
+        assert_eq!(wrong(&with("purpose", "a\u{0}b")), only("/purpose", nul));
+        let priority = "expected a whole number from 0 to 9";
+        for value in [json!(10), json!(-1), json!(1.5), json!("1")] {
+            assert_eq!(wrong(&with("priority", value)), only("/priority", priority));
+        }
+        let paid_at = "expected a time such as 2026-03-05T14:07:00+03:00";
+        for text in ["05.03.2026", "2026-03-05", "2026-03-05T14:07:00"] {
+            assert_eq!(wrong(&with("paid_at", text)), only("/paid_at", paid_at), "{text}");
+        }
+        for (name, most) in
+            [("order", 200), ("purpose", 1_000), ("hold", 500), ("mismatch", 500), ("text", 4_000)]
+        {
+            assert!(read_it(&with(name, "я".repeat(most))).is_ok(), "{name}");
+            let long = format!("it has {} characters; at most {most} are kept", most + 1);
+            let told = wrong(&with(name, "я".repeat(most + 1)));
+            assert_eq!(told, only(&format!("/{name}"), &long));
+        }
+        assert_eq!(
+            wrong(&with("currency", "rub")),
+            only("/currency", &Currency::parse("rub").unwrap_err().to_string())
+        );
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let known = PAYMENT.join(", ");
+        let body = json!({"amount": 5, "ammount": "5", "a/b~": 1, "paid_at": null, "hold": []});
+        assert_eq!(
+            read_it(&body).unwrap_err().errors(),
+            [
+                FieldError::new("/a~1b~0", format!("unknown field; expected one of {known}")),
+                FieldError::new("/ammount", format!("unknown field; expected one of {known}")),
+                FieldError::new("/key", "it is required"),
+                FieldError::new("", "one of counterparty and manager is required"),
+                FieldError::new(
+                    "/amount",
+                    "expected a decimal text such as \"12345.67\", not a number"
+                ),
+                FieldError::new("/paid_at", "it is required"),
+                FieldError::new("/hold", "expected a text, not a list"),
+            ]
+        );
+        assert_eq!(wrong(&json!("x")), only("", "expected an object, not a text"));
+    }
+
+    #[test]
+    fn the_content_of_a_payment_never_changes_its_form() {
+        assert_eq!(
+            content(&read_it(&good()).unwrap()).unwrap(),
+            "{\"counterparty\":\"c1\",\"manager\":null,\"amount\":\"12345.67\",\
+             \"currency\":\"RUB\",\"paid_at\":\"2026-03-05T11:07:00Z\",\"order\":null,\
+             \"purpose\":null,\"priority\":0,\"hold\":null,\"mismatch\":null,\"user_id\":null,\
+             \"author_id\":null,\"text\":null}"
+        );
+    }
+
+    #[test]
+    fn the_same_payment_written_differently_has_the_same_content() {
+        let same = json!({
+            "paid_at": "2026-03-05T11:07:00.000Z",
+            "key": "k1",
+            "amount": "12345.67",
+            "currency": "RUB",
+            "counterparty": "c1",
+            "priority": 0,
+            "purpose": "",
+            "text": null,
+        });
+        let content_of = |body: &Value| content(&read_it(body).unwrap()).unwrap();
+        assert_eq!(content_of(&same), content_of(&good()));
+        for other in [with("amount", "12345.68"), with("priority", 1), with("purpose", "x")] {
+            assert_ne!(content_of(&other), content_of(&good()));
+        }
+    }
+
+    #[test]
+    fn a_command_needs_a_reason() {
+        assert_eq!(read_reason(br#"{"reason": "asked to wait"}"#).unwrap(), "asked to wait");
+        let told = |body: &str| read_reason(body.as_bytes()).unwrap_err();
+        let required = [FieldError::new("/reason", "it is required")];
+        assert_eq!(told("{}").errors(), required);
+        assert_eq!(told(r#"{"reason": " "}"#).errors(), required);
+        let long = format!(r#"{{"reason": "{}"}}"#, "x".repeat(501));
+        let message = "it has 501 characters; at most 500 are kept";
+        assert_eq!(told(&long).errors(), [FieldError::new("/reason", message)]);
+        assert_eq!(
+            told(""),
+            Problem::new(Code::InvalidJson, "the body ends too early (line 1, column 0)")
+        );
+    }
+
+    #[test]
+    fn a_refused_command_says_why() {
+        assert_eq!(
+            refusal(&CommandRefused::BeingSent),
+            Problem::new(
+                Code::BeingSent,
+                "its message is being sent at this moment; try again in a few seconds"
+            )
+        );
+        let closed = CommandRefused::WrongState {
+            state: PaymentState::Closed,
+            command: "release",
+            allowed: "held",
+        };
+        let sentence = "it is closed, and release is possible only while it is held";
+        assert_eq!(refusal(&closed), Problem::new(Code::WrongState, sentence));
+    }
+
+    #[test]
+    fn a_list_is_filtered_and_a_cursor_goes_there_and_back() {
+        let at = Time::from_micros(1_234_567);
+        let query = format!(
+            "state=in_doubt&manager=m1&counterparty=c1&key=k1&limit=7&cursor={}\
+             &updated_after=2026-03-05T14:07:00%2B03:00",
+            page::after(at, "p 1")
+        );
+        assert_eq!(
+            read_filter(Some(&query)).unwrap(),
+            PaymentFilter {
+                state: Some(PaymentState::InDoubt),
+                manager: Some("m1".into()),
+                counterparty: Some("c1".into()),
+                key: Some("k1".to_owned()),
+                updated_after: Time::parse_rfc3339("2026-03-05T11:07:00Z"),
+                cursor: Some(Cursor { at, id: "p 1".to_owned() }),
+                limit: 7,
+            }
+        );
+        let all = PaymentFilter { limit: 100, ..PaymentFilter::default() };
+        assert_eq!(read_filter(None).unwrap(), all);
+    }
+
+    #[test]
+    fn a_query_that_is_wrong_is_refused() {
+        let query = "state=lost&limit=501&cursor=MCAA&updated_after=2026-03-05T14:07:00+03:00&x=1";
+        assert_eq!(
+            read_filter(Some(query)).unwrap_err().errors(),
+            [
+                FieldError::new(
+                    "?x",
+                    "unknown parameter; expected one of state, manager, counterparty, key, \
+                     updated_after, limit, cursor"
+                ),
+                FieldError::new(
+                    "?state",
+                    "expected one of held, queued, sending, in_doubt, dispatched, closed, \
+                     rejected, cancelled"
+                ),
+                FieldError::new(
+                    "?updated_after",
+                    "expected a time such as 2026-03-05T11:07:00Z, with + written as %2B"
+                ),
+                FieldError::new("?cursor", "expected the next_cursor of the page before"),
+                FieldError::new("?limit", "expected a whole number from 1 to 500"),
+            ]
+        );
+    }
 }

@@ -124,3 +124,57 @@ fn counts<S: Copy + ToString>(states: &[S], counted: Vec<(S, i64)>) -> Counts {
     counts.extend(counted.into_iter().map(|(state, n)| (state.to_string(), n)));
     counts
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::HookState;
+
+    #[test]
+    fn every_state_is_there_and_what_is_not_known_is_null() {
+        let now = Time::parse_rfc3339("2026-03-05T11:07:30.5Z").unwrap();
+        let foreign = HookRecord {
+            kind: StoredHookKind::Line,
+            state: HookState::Foreign,
+            url: Some("https://elsewhere.example/".to_owned()),
+            fingerprint: None,
+            detail: None,
+            checked_at: now,
+        };
+        let report = StatusReport {
+            payments: vec![(PaymentState::Queued, 3)],
+            lines: vec![(LineState::Busy, 2)],
+            events: vec![(EventState::New, 1)],
+            notices: vec![("sent".to_owned(), 4)],
+            oldest_waiting: Time::parse_rfc3339("2026-03-05T11:07:00Z"),
+            last_event: None,
+            hooks: vec![(StoredHookKind::Line, HookState::Set, 8)],
+            hook_problems: vec![("l1".into(), foreign)],
+        };
+        let down = Dependency::Down { since: now, detail: "no route".to_owned() };
+        let mail = MailOut { configured: false, state: Dependency::Untried.into() };
+        assert_eq!(
+            serde_json::to_value(status(report, down.into(), mail, now)).unwrap(),
+            json!({
+                "payments": {"held": 0, "queued": 3, "sending": 0, "in_doubt": 0,
+                    "dispatched": 0, "closed": 0, "rejected": 0, "cancelled": 0},
+                "lines": {"free": 0, "busy": 2, "reserved": 0, "paused": 0, "disabled": 0,
+                    "unknown": 0},
+                "events": {"new": 1, "quarantined": 0},
+                "notices": {"sent": 4},
+                "oldest_waiting": {"received_at": "2026-03-05T11:07:00Z", "age_seconds": 30},
+                "last_event_at": null,
+                "hooks": {"line": {"set": 8}, "bot": {}},
+                "hook_problems": [{"line_id": "l1", "kind": "line", "state": "foreign",
+                    "url": "https://elsewhere.example/", "detail": null,
+                    "checked_at": "2026-03-05T11:07:30.5Z"}],
+                "platform": {"reachable": false, "at": null, "since": "2026-03-05T11:07:30.5Z",
+                    "detail": "no route"},
+                "mail": {"configured": false, "reachable": null, "at": null, "since": null,
+                    "detail": null},
+            })
+        );
+    }
+}

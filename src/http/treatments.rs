@@ -112,9 +112,12 @@ pub(super) struct MessageOut {
 
 #[derive(PartialEq, Debug, Serialize)]
 struct FileOut {
-    file_name: Option<String>,
-    file_path: Option<String>,
-    file_size: Option<i64>,
+    #[serde(rename = "file_name")]
+    name: Option<String>,
+    #[serde(rename = "file_path")]
+    path: Option<String>,
+    #[serde(rename = "file_size")]
+    size: Option<i64>,
 }
 
 impl MessageOut {
@@ -127,9 +130,9 @@ impl MessageOut {
             return None;
         }
         let file = body.get("file").filter(|file| file.is_object()).map(|file| FileOut {
-            file_name: text(file, "file_name"),
-            file_path: text(file, "file_path"),
-            file_size: file.get("file_size").and_then(Value::as_i64),
+            name: text(file, "file_name"),
+            path: text(file, "file_path"),
+            size: file.get("file_size").and_then(Value::as_i64),
         });
         Some(Self {
             event_id: event.id,
@@ -214,5 +217,127 @@ impl Conversation {
         if event.id > self.after {
             self.messages.push(message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::time::Time;
+    use crate::core::treatment::{EndKind, Opener};
+    use crate::http::problem::FieldError;
+    use crate::store::{Cursor, EventState};
+
+    fn event(id: i64, body: &Value) -> EventRecord {
+        EventRecord {
+            id,
+            received_at: Time::from_micros(0),
+            copies: 1,
+            state: EventState::Applied,
+            problem: None,
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    fn text(id: i64, message_id: &str) -> EventRecord {
+        event(id, &json!({"message_type": 1, "message_id": message_id, "text": "x"}))
+    }
+
+    fn heard(after: i64, events: &[EventRecord]) -> Vec<i64> {
+        let mut conversation = Conversation::behind(after);
+        for event in events {
+            conversation.hear(event);
+        }
+        conversation.messages.iter().map(|message| message.event_id).collect()
+    }
+
+    #[test]
+    fn a_treatment_is_open_until_it_ended() {
+        let at = Time::from_micros(0);
+        let mut treatment = TreatmentRecord {
+            id: "t1".into(),
+            line: "l1".into(),
+            user: "u1".into(),
+            opened_at: at,
+            opener: Opener::User,
+            last_event_at: at,
+            ended: None,
+            moved_to: None,
+            payment: None,
+        };
+        let epoch = "1970-01-01T00:00:00Z";
+        let mut expected = json!({
+            "treatment_id": "t1", "line_id": "l1", "user_id": "u1", "state": "open",
+            "opened_at": epoch, "opener": "user", "last_event_at": epoch, "closed_at": null,
+            "end_kind": null, "moved_to": null, "payment_id": null,
+        });
+        let shown = |treatment: &TreatmentRecord| {
+            serde_json::to_value(TreatmentOut::from(treatment.clone())).unwrap()
+        };
+        assert_eq!(shown(&treatment), expected);
+        treatment.ended = Some((at, EndKind::Moved));
+        treatment.moved_to = Some("t2".into());
+        expected["state"] = "closed".into();
+        expected["closed_at"] = epoch.into();
+        expected["end_kind"] = "moved".into();
+        expected["moved_to"] = "t2".into();
+        assert_eq!(shown(&treatment), expected);
+    }
+
+    #[test]
+    fn a_file_is_a_message_too() {
+        let body = json!({
+            "message_type": 70, "message_id": "m1", "message_time": "2022-09-16T13:23:18.4Z",
+            "author_id": "u1", "text": null,
+            "file": {"file_id": "f", "file_name": "scan.png", "file_path": "https://f/",
+                "file_size": 12345, "preview_link": ""},
+        });
+        assert_eq!(
+            serde_json::to_value(MessageOut::of(&event(7, &body))).unwrap(),
+            json!({
+                "event_id": 7, "message_id": "m1", "message_type": 70,
+                "at": "2022-09-16T13:23:18.4Z", "author_id": "u1", "text": null,
+                "file": {"file_name": "scan.png", "file_path": "https://f/", "file_size": 12345},
+            })
+        );
+        assert_eq!(MessageOut::of(&event(8, &json!({"message_type": 82}))), None);
+        assert_eq!(MessageOut::of(&event(8, &json!([]))), None);
+    }
+
+    #[test]
+    fn the_copies_for_both_hooks_are_one_message() {
+        let events = [text(1, "a"), text(2, "b"), text(3, "a"), text(4, "b"), text(5, "c")];
+        assert_eq!(heard(0, &events), [1, 2, 5]);
+        // The first copy stood on the page before.
+        assert_eq!(heard(2, &events), [5]);
+        assert_eq!(heard(1, &events), [2, 5]);
+    }
+
+    #[test]
+    fn messages_without_an_id_are_not_taken_for_copies() {
+        let nameless = json!({"message_type": 1, "text": "x"});
+        assert_eq!(heard(0, &[event(1, &nameless), event(2, &nameless)]), [1, 2]);
+    }
+
+    #[test]
+    fn a_list_is_filtered_and_a_cursor_goes_there_and_back() {
+        let at = Time::from_micros(-5);
+        let query = format!("state=closed&line_id=l1&user_id=u1&cursor={}", page::after(at, "t1"));
+        assert_eq!(
+            read_filter(Some(&query)).unwrap(),
+            TreatmentFilter {
+                open: Some(false),
+                line: Some("l1".into()),
+                user: Some("u1".into()),
+                cursor: Some(Cursor { at, id: "t1".to_owned() }),
+                limit: 100,
+            }
+        );
+        assert_eq!(
+            read_filter(Some("state=ended")).unwrap_err().errors(),
+            [FieldError::new("?state", "expected open or closed")]
+        );
     }
 }
