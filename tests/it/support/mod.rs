@@ -13,7 +13,10 @@
 
 pub(crate) mod build;
 pub(crate) mod database;
+pub(crate) mod dump;
 pub(crate) mod event;
+pub(crate) mod history;
+pub(crate) mod statements;
 pub(crate) mod steps;
 
 /// Makes of each async function that takes a `TestDatabase` two tests: `…::on_sqlite` and
