@@ -48,9 +48,11 @@ const POSTGRES_INDEXES: &str = "SELECT pg_get_indexdef(i.indexrelid) FROM pg_ind
 /// An index in one spelling: PostgreSQL adds casts and brackets and has another word for a list.
 fn index(sql: &str) -> String {
     let mut text = sql.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
-    if let (Some(on), Some(using)) = (text.find(" on "), text.find(" using btree ")) {
-        let table = text[on + 4..using].rsplit('.').next().expect("a table").to_owned();
-        text = format!("{} on {table} {}", &text[..on], &text[using + 13..]);
+    if let Some((before, columns)) = text.split_once(" using btree ")
+        && let Some((name, table)) = before.split_once(" on ")
+    {
+        let table = table.rsplit('.').next().expect("a table");
+        text = format!("{name} on {table} {columns}");
     }
     for (theirs, ours) in [
         ("\"", ""),
@@ -100,7 +102,8 @@ async fn text_is_compared_by_its_bytes_whatever_the_databases_language() {
     let db = TestDatabase::postgres().await;
     db.open().await.close().await;
     let mut direct = db.direct().await;
-    let of_language = "SELECT c.table_name || '.' || c.column_name FROM information_schema.columns c \
+    let of_language = "SELECT c.table_name || '.' || c.column_name \
+         FROM information_schema.columns c \
          WHERE c.table_schema = current_schema() AND c.table_name NOT LIKE '_sqlx%' \
          AND c.data_type = 'text' AND c.collation_name IS DISTINCT FROM 'C'";
     assert_eq!(direct.rows(of_language).await, Vec::<Vec<String>>::new());
