@@ -37,7 +37,7 @@ CREATE TABLE managers (
     -- When the dispatcher is to look at this manager; null while there is nothing to look for.
     due_at        INTEGER
 ) STRICT;
-CREATE INDEX managers_due ON managers (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX managers_due ON managers (due_at, id) WHERE due_at IS NOT NULL;
 
 CREATE TABLE lines (
     line_id      TEXT PRIMARY KEY,
@@ -129,16 +129,17 @@ CREATE TABLE payments (
     -- The directory or the settings have changed: look again whether it may be queued.
     recheck         INTEGER NOT NULL DEFAULT 0 CHECK (recheck IN (0, 1))
 ) STRICT;
-CREATE INDEX payments_waiting ON payments (manager_id, priority DESC, received_at, id)
-    WHERE state = 'queued';
-CREATE INDEX payments_unnoticed ON payments (manager_id, received_at, id)
-    WHERE state = 'queued' AND noticed < episode;
+CREATE INDEX payments_manager ON payments (manager_id, received_at, id);
 CREATE INDEX payments_recheck ON payments (received_at, id) WHERE recheck = 1;
 CREATE INDEX payments_state ON payments (state, received_at, id);
 CREATE INDEX payments_received ON payments (received_at, id);
 CREATE INDEX payments_updated ON payments (updated_at, id);
-CREATE INDEX payments_manager ON payments (manager_id, received_at, id);
 CREATE INDEX payments_counterparty ON payments (counterparty_id, received_at, id);
+-- SQLite takes the index made last when two would serve: these two, of a few rows only.
+CREATE INDEX payments_waiting ON payments (manager_id, priority DESC, received_at, id)
+    WHERE state = 'queued';
+CREATE INDEX payments_unnoticed ON payments (manager_id, received_at, id)
+    WHERE state = 'queued' AND noticed < episode;
 
 CREATE TABLE timeline (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -205,7 +206,7 @@ CREATE UNIQUE INDEX dispatches_pair ON dispatches (line_id, user_id)
 CREATE INDEX dispatches_payment ON dispatches (payment_id);
 CREATE INDEX dispatches_treatment ON dispatches (treatment_id) WHERE treatment_id IS NOT NULL;
 CREATE INDEX dispatches_reserved ON dispatches (due_at, id) WHERE phase = 'reserved';
-CREATE INDEX dispatches_sending ON dispatches (lease_until) WHERE phase = 'sending';
+CREATE INDEX dispatches_sending ON dispatches (lease_until, id) WHERE phase = 'sending';
 CREATE INDEX dispatches_look ON dispatches (due_at, id)
     WHERE phase = 'in_doubt' OR (phase = 'sent' AND treatment_id IS NULL);
 CREATE INDEX dispatches_active ON dispatches (line_id, user_id)
@@ -242,7 +243,7 @@ CREATE TABLE notices (
     UNIQUE (payment_id, episode)
 ) STRICT;
 CREATE INDEX notices_due ON notices (due_at, id) WHERE state = 'due';
-CREATE INDEX notices_sending ON notices (lease_until) WHERE state = 'sending';
+CREATE INDEX notices_sending ON notices (lease_until, id) WHERE state = 'sending';
 
 -- Work that one replica does for all: who does it, and until when that holds.
 CREATE TABLE leases (

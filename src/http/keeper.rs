@@ -99,8 +99,9 @@ async fn keep_batch(store: &dyn Store, batch: Vec<Waiting>) {
         }
     };
     for (answer, kept) in answers.into_iter().zip(kept) {
-        // A request that waited too long has gone; its event is kept all the same.
-        drop(answer.send(kept));
+        if answer.send(kept).is_err() {
+            tracing::debug!("a request went away before its event was dealt with");
+        }
     }
 }
 

@@ -112,6 +112,11 @@ impl Problem {
         Self { code: Code::ValidationFailed, detail, errors }
     }
 
+    #[cfg(test)]
+    pub(super) fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     /// One thing that is wrong in a body or a query.
     pub(super) fn field(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self::validation(vec![FieldError::new(pointer, message)])

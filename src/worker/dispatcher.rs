@@ -13,8 +13,11 @@ pub struct Dispatcher(pub Parts);
 impl Step for Dispatcher {
     async fn step(&self) -> store::Result<bool> {
         let Parts { store, clock, .. } = &self.0;
-        let rechecked = store.recheck_payments(clock.now(), RECHECKS_PER_BATCH).await?;
-        let Some(round) = store.dispatch(clock.now()).await? else { return Ok(rechecked > 0) };
+        // What the directory says comes first: a payment must not go to the wrong manager.
+        if store.recheck_payments(clock.now(), RECHECKS_PER_BATCH).await? > 0 {
+            return Ok(true);
+        }
+        let Some(round) = store.dispatch(clock.now()).await? else { return Ok(false) };
         for (payment, line) in &round.reserved {
             tracing::info!(
                 payment.id = %payment, line.id = %line, manager.id = %round.manager,

@@ -189,7 +189,7 @@ pub(super) async fn expire_claims(
     if let Some(survivor) = survivor {
         wanted.push(" OR d.owner <> ").push_bind(survivor.to_owned());
     }
-    wanted.push(") ORDER BY d.id LIMIT ").push_bind(EXPIRED_PER_BATCH);
+    wanted.push(") ORDER BY d.lease_until, d.id LIMIT ").push_bind(EXPIRED_PER_BATCH);
     let rows: Vec<DispatchRow> =
         wanted.build_query_as().fetch_all(&mut *conn).await.doing("find claims that ran out")?;
     let found = rows.len();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::rows::flag;
-use super::{Conn, lines};
+use super::{Conn, lines, payments};
 use crate::core::id::LineId;
 use crate::core::time::Time;
 use crate::store::error::Doing;
@@ -26,13 +26,13 @@ pub(super) async fn replace(conn: &mut Conn, directory: &Directory, now: Time) -
     for counterparty in &directory.counterparties {
         upsert_counterparty(conn, counterparty).await?;
     }
+    payments::mark_all(conn).await?;
     settle(conn, now).await
 }
 
-/// What follows from any change of the directory.
+/// What follows from any change of the directory. Payments whose counterparty or manager has
+/// changed were marked before: they are looked at again in batches.
 async fn settle(conn: &mut Conn, now: Time) -> Result<()> {
-    // Whose counterparty or manager has changed: the dispatcher looks again, in batches.
-    super::payments::mark_all(conn).await?;
     let all: Vec<String> = sqlx::query_scalar("SELECT line_id FROM lines")
         .fetch_all(&mut *conn)
         .await
@@ -54,6 +54,7 @@ const LINES_PER_STATEMENT: usize = 1_000;
 
 pub(super) async fn put_manager(conn: &mut Conn, manager: &Manager, now: Time) -> Result<()> {
     upsert_manager(conn, manager).await?;
+    payments::mark_all(conn).await?;
     settle(conn, now).await
 }
 
@@ -75,6 +76,7 @@ pub(super) async fn put_counterparty(
         return Ok(false);
     }
     upsert_counterparty(conn, counterparty).await?;
+    payments::mark_counterparty(conn, &counterparty.id).await?;
     settle(conn, now).await?;
     Ok(true)
 }

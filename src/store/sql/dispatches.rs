@@ -88,7 +88,7 @@ pub(super) async fn round(
 pub(super) async fn load_floor(conn: &mut Conn, manager: &ManagerId, now: Time) -> Result<Floor> {
     let mut wanted = lines::select();
     wanted.push("l.manager_id = ").push_bind(manager.as_str().to_owned());
-    wanted.push(" AND l.present = 1");
+    wanted.push(" AND l.present = 1 ORDER BY l.position, l.line_id");
     let rows = lines::load(conn, &mut wanted).await?;
     let refused: Vec<(String, String, String)> = sqlx::query_as(
         "SELECT r.line_id, r.user_id, r.words FROM refusals r JOIN lines l \

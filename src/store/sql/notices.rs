@@ -260,7 +260,7 @@ pub(super) async fn expire(conn: &mut Conn, now: Time, survivor: Option<&str>) -
     if let Some(survivor) = survivor {
         update.push(" OR owner <> ").push_bind(survivor.to_owned());
     }
-    update.push(") ORDER BY id LIMIT ").push_bind(EXPIRED_PER_BATCH).push(")");
+    update.push(") ORDER BY lease_until, id LIMIT ").push_bind(EXPIRED_PER_BATCH).push(")");
     let done = update.build().execute(conn).await.doing("find notices whose sender vanished")?;
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }

@@ -8,7 +8,7 @@ use super::dispatches::{load_floor, load_present};
 use super::rows::{PAYMENT, PaymentRow, micros, word, write_dispatch, write_payment};
 use super::{Conn, Statement, lines};
 use crate::core::dispatch::{Phase, SendMode, obstacles};
-use crate::core::id::{LineId, PaymentId};
+use crate::core::id::{CounterpartyId, LineId, PaymentId};
 use crate::core::payment::{
     Command, CommandRefused, Follow, Known, Payment, PaymentState, Standing, admit, command,
 };
@@ -220,6 +220,19 @@ pub(super) async fn mark_all(conn: &mut Conn) -> Result<()> {
         .await
         .doing("have the waiting payments looked at")
         .map(|_| ())
+}
+
+/// Has the waiting payments of one counterparty looked at again.
+pub(super) async fn mark_counterparty(conn: &mut Conn, id: &CounterpartyId) -> Result<()> {
+    sqlx::query(
+        "UPDATE payments SET recheck = 1 WHERE state IN ('held', 'queued') \
+         AND counterparty_id = $1",
+    )
+    .bind(id.as_str().to_owned())
+    .execute(conn)
+    .await
+    .doing("have the payments of a counterparty looked at")
+    .map(|_| ())
 }
 
 /// Has one payment looked at again.

@@ -26,7 +26,10 @@ on_both_engines! {
         let found = details(&*store, "payment-1").await.payment;
         assert_eq!((found.state, found.dispatched_at), (PaymentState::Dispatched, Some(at(1))));
         assert_eq!((found.line, found.attempts), (Some("a".into()), 1));
-        assert_eq!(timeline(&*store, "payment-1").await, ["queued", "line_reserved", "message_taken"]);
+        assert_eq!(
+            timeline(&*store, "payment-1").await,
+            ["queued", "line_reserved", "message_taken"]
+        );
         assert_eq!(line_state(&*store, "a").await, LineState::Reserved);
         assert_eq!(store.next_due().await.unwrap().reconciler, Some(at(121)));
     }
@@ -136,8 +139,7 @@ on_both_engines! {
         let by_bot = with(by_line.clone(), json!({"event_source": "bot", "treatment_id": null}));
         hear(&*store, &[by_bot], at(2)).await;
         hear(&*store, &[by_line], at(3)).await;
-        let expected =
-            ["queued", "line_reserved", "message_taken", "echo_seen", "treatment_seen"];
+        let expected = ["queued", "line_reserved", "message_taken", "echo_seen", "treatment_seen"];
         assert_eq!(timeline(&*store, "payment-1").await, expected);
         let found = details(&*store, "payment-1").await.payment;
         assert_eq!(found.treatment, Some("t".into()));

@@ -117,7 +117,8 @@ on_both_engines! {
         hear(&*store, &swap, at(5)).await;
         let all = TreatmentFilter { open: Some(true), limit: 10, ..TreatmentFilter::default() };
         assert!(!store.list_treatments(&all).await.unwrap().is_empty());
-        let left = EventFilter { state: Some(EventState::New), limit: 10, ..EventFilter::default() };
+        let left =
+            EventFilter { state: Some(EventState::New), limit: 10, ..EventFilter::default() };
         assert_eq!(store.list_events(&left).await.unwrap(), []);
     }
 

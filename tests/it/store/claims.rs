@@ -107,7 +107,7 @@ on_both_engines! {
         let store = db.open().await;
         furnish(&*store, [line("a", "anna")]).await;
         sending(&*store, payment(1), NOW).await;
-        assert_eq!(store.next_due().await.unwrap().sender, Some(at(15)));
+        assert_eq!(store.next_due().await.unwrap().claims, Some(at(15)));
         assert_eq!(store.expire_claims(at(14), None).await.unwrap(), 0);
         assert_eq!(store.expire_claims(at(15), None).await.unwrap(), 1);
         assert_eq!(store.expire_claims(at(15), None).await.unwrap(), 0);
@@ -143,10 +143,8 @@ on_both_engines! {
         let second = claim_one(&*store, at(1)).await;
         assert_eq!(second.rehook, Rehook::Wanted);
         store.record_rehook(first.id, first.fence, Rehook::Done).await.unwrap();
-        let not_done = Answer::NotDone {
-            why: freeline::core::outcome::NotDone::NoBudget,
-            retry_after: None,
-        };
+        let not_done =
+            Answer::NotDone { why: freeline::core::outcome::NotDone::NoBudget, retry_after: None };
         answered(&*store, &second, not_done.clone(), at(1)).await;
         let third = claim_one(&*store, at(1)).await;
         assert_eq!(third.rehook, Rehook::Wanted, "the first claim was over");

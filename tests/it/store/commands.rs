@@ -171,10 +171,17 @@ on_both_engines! {
     async fn a_release_does_not_pass_over_what_the_directory_lacks(db) {
         let store = db.open().await;
         furnish(&*store, []).await;
-        let held = NewPayment { hold: Some("ask".to_owned()), manager: Some("boris".into()), ..payment(1) };
+        let held = NewPayment {
+            hold: Some("ask".to_owned()),
+            manager: Some("boris".into()),
+            ..payment(1)
+        };
         add(&*store, held, NOW).await;
         command(&*store, Command::Release, 1).await.unwrap();
         let found = details(&*store, "payment-1").await.payment;
-        assert_eq!((found.state, found.reason.code.as_str()), (PaymentState::Held, "manager_unknown"));
+        assert_eq!(
+            (found.state, found.reason.code.as_str()),
+            (PaymentState::Held, "manager_unknown")
+        );
     }
 }

@@ -76,7 +76,8 @@ on_both_engines! {
 
     async fn a_new_position_changes_which_line_is_filled_first(db) {
         let store = db.open().await;
-        let lines = [("a", 1), ("b", 2)].map(|(id, position)| LineEntry { position, ..line(id, "anna") });
+        let lines =
+            [("a", 1), ("b", 2)].map(|(id, position)| LineEntry { position, ..line(id, "anna") });
         furnish(&*store, lines).await;
         store.put_line(&LineEntry { position: 3, ..line("a", "anna") }, NOW).await.unwrap();
         add(&*store, payment(1), NOW).await;

@@ -45,7 +45,8 @@ on_both_engines! {
     async fn lines_fill_by_position_then_the_least_recently_used_first(db) {
         let store = db.open().await;
         let lines = [("z", 1), ("c", 2), ("b", 2)];
-        furnish(&*store, lines.map(|(id, position)| LineEntry { position, ..line(id, "anna") })).await;
+        furnish(&*store, lines.map(|(id, position)| LineEntry { position, ..line(id, "anna") }))
+            .await;
         let mut order = Vec::new();
         for n in 1..=6_u64 {
             let now = at(i64::try_from(n).unwrap());
@@ -55,7 +56,12 @@ on_both_engines! {
             if n > 1 {
                 let id = format!("payment-{n}");
                 let cancel = freeline::core::payment::Command::Cancel;
-                store.command_payment(&id.as_str().into(), cancel, "", now).await.unwrap().unwrap().unwrap();
+                store
+                    .command_payment(&id.as_str().into(), cancel, "", now)
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .unwrap();
             }
             order.extend(reserved.into_iter().map(|(_, line)| line));
         }
@@ -201,10 +207,18 @@ on_both_engines! {
         let claimed = claim_one(&*store, NOW).await;
         answered(&*store, &claimed, Answer::Done, at(1)).await;
         let chat = ("a", "user-1", "t");
-        hear(&*store, &[answer("m1", chat, &claimed.about.payment.number.to_string(), at(1))], at(1)).await;
+        hear(
+            &*store,
+            &[answer("m1", chat, &claimed.about.payment.number.to_string(), at(1))],
+            at(1),
+        )
+        .await;
         let open = report(&*store, "a").await;
         assert_eq!(open.treatments[0].payment, Some("payment-1".into()));
-        assert_eq!((open.state, open.reservations), (freeline::core::line::LineState::Busy, vec![]));
+        assert_eq!(
+            (open.state, open.reservations),
+            (freeline::core::line::LineState::Busy, vec![])
+        );
         assert_eq!(state(&*store, "payment-1").await, PaymentState::Dispatched);
         hear(&*store, &[close("m2", chat, at(60))], at(60)).await;
         let closed = details(&*store, "payment-1").await.payment;

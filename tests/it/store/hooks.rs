@@ -35,7 +35,10 @@ on_both_engines! {
         };
         store.record_hook(&"b".into(), &set).await.unwrap();
         store.record_hooked(&"a".into(), true, at(4)).await.unwrap();
-        store.replace_directory(&directory(["a", "b"].map(|id| line(id, "anna"))), at(5)).await.unwrap();
+        store
+            .replace_directory(&directory(["a", "b"].map(|id| line(id, "anna"))), at(5))
+            .await
+            .unwrap();
         let expected = [
             HookTarget { line: "a".into(), hooked: true, known: false, hooks: vec![] },
             HookTarget {

@@ -61,7 +61,10 @@ on_both_engines! {
         assert_eq!(found(of_boris).await, ["payment-2"]);
         let of_acme = PaymentFilter { counterparty: Some("acme".into()), ..all() };
         assert_eq!(found(of_acme).await, ["payment-3"]);
-        assert_eq!(found(PaymentFilter { key: Some("key-1".to_owned()), ..all() }).await, ["payment-1"]);
+        assert_eq!(
+            found(PaymentFilter { key: Some("key-1".to_owned()), ..all() }).await,
+            ["payment-1"]
+        );
         assert_eq!(found(PaymentFilter { key: Some("key".to_owned()), ..all() }).await, [""; 0]);
     }
 
@@ -73,7 +76,8 @@ on_both_engines! {
         }
         for (n, seconds) in [(5, 10), (2, 20), (7, 20), (3, 20), (1, 20)] {
             let id = format!("payment-{n}");
-            let held = store.command_payment(&id.as_str().into(), Command::Hold, "", at(seconds)).await;
+            let held =
+                store.command_payment(&id.as_str().into(), Command::Hold, "", at(seconds)).await;
             held.unwrap().unwrap().unwrap();
         }
         let since = |time| PaymentFilter { updated_after: Some(time), ..PaymentFilter::default() };
@@ -133,7 +137,8 @@ on_both_engines! {
                 all.extend(page.iter().map(|line| line.entry.line.as_str().to_owned()));
             }
         };
-        let of_anna = found(LineFilter { manager: Some("anna".into()), ..LineFilter::default() }).await;
+        let of_anna =
+            found(LineFilter { manager: Some("anna".into()), ..LineFilter::default() }).await;
         assert_eq!(of_anna, ["l0", "l1", "l2", "l3", "l4", "l5", "l6"]);
         let unknown = LineFilter { state: Some(LineState::Unknown), ..LineFilter::default() };
         assert_eq!(found(unknown).await, ["b"]);

@@ -38,7 +38,10 @@ on_both_engines! {
         assert_eq!(due(&*store, 6).await, ["a"]);
         store.record_look(&"a".into(), &[], at(7), at(8)).await.unwrap();
         let known = report(&*store, "a").await;
-        assert_eq!((known.state, known.known_at, known.since), (LineState::Free, Some(at(7)), at(8)));
+        assert_eq!(
+            (known.state, known.known_at, known.since),
+            (LineState::Free, Some(at(7)), at(8))
+        );
         assert_eq!(due(&*store, 9_999).await, [""; 0]);
     }
 
@@ -47,7 +50,10 @@ on_both_engines! {
         furnish(&*store, [line("a", "anna")]).await;
         hear(&*store, &[text("m1", ("a", "u1", "t1"), at(-5))], at(-5)).await;
         store.record_look(&"a".into(), &[listed("t2", "u2", -50)], NOW, at(1)).await.unwrap();
-        assert_eq!(treatment(&*store, "t1").await.ended.map(|(_, kind)| kind), Some(EndKind::NotListed));
+        assert_eq!(
+            treatment(&*store, "t1").await.ended.map(|(_, kind)| kind),
+            Some(EndKind::NotListed)
+        );
         let found = treatment(&*store, "t2").await;
         assert_eq!((found.opened_at, found.opener, found.ended), (at(-50), Opener::Unknown, None));
         assert_eq!(line_state(&*store, "a").await, LineState::Busy);
@@ -123,7 +129,8 @@ on_both_engines! {
         furnish(&*store, [line("a", "anna")]).await;
         // The user was here before; of what our message may have opened only the end is heard.
         let before = ("a", "user-1", "old");
-        hear(&*store, &[text("m1", before, at(-900)), close("m2", before, at(-800))], at(-800)).await;
+        hear(&*store, &[text("m1", before, at(-900)), close("m2", before, at(-800))], at(-800))
+            .await;
         let claimed = sending(&*store, payment(1), NOW).await;
         answered(&*store, &claimed, unknown(), NOW).await;
         hear(&*store, &[close("m3", ("a", "user-1", "new"), at(5))], at(6)).await;

@@ -192,7 +192,7 @@ on_both_engines! {
         assert_eq!(store.expire_notices(at(89), None).await.unwrap(), 0);
         assert_eq!(store.expire_notices(at(1), Some("me")).await.unwrap(), 1);
         assert_eq!(counts(&*store).await, [("sending".to_owned(), 1), ("unknown".to_owned(), 1)]);
-        assert_eq!(store.next_due().await.unwrap().notifier, Some(until));
+        assert_eq!(store.next_due().await.unwrap().claims, Some(until));
         assert_eq!(store.expire_notices(until, None).await.unwrap(), 1);
         assert_eq!(counts(&*store).await, count("unknown", 2));
     }

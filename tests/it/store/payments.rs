@@ -51,10 +51,20 @@ on_both_engines! {
         let store = db.open().await;
         furnish(&*store, []).await;
         add(&*store, payment(1), NOW).await;
-        let again = NewPayment { key: "key-1".to_owned(), content: "content of 1".to_owned(), ..payment(2) };
-        assert_eq!(store.add_payment(&again, at(1)).await.unwrap(), Added::Same("payment-1".into()));
+        let again = NewPayment {
+            key: "key-1".to_owned(),
+            content: "content of 1".to_owned(),
+            ..payment(2)
+        };
+        assert_eq!(
+            store.add_payment(&again, at(1)).await.unwrap(),
+            Added::Same("payment-1".into())
+        );
         let other = NewPayment { key: "key-1".to_owned(), ..payment(3) };
-        assert_eq!(store.add_payment(&other, at(1)).await.unwrap(), Added::Conflict("payment-1".into()));
+        assert_eq!(
+            store.add_payment(&other, at(1)).await.unwrap(),
+            Added::Conflict("payment-1".into())
+        );
         let all = PaymentFilter { limit: 10, ..PaymentFilter::default() };
         assert_eq!(store.list_payments(&all).await.unwrap().len(), 1);
         assert_eq!(details(&*store, "payment-1").await.payment.updated_at, NOW);
@@ -66,7 +76,8 @@ on_both_engines! {
         let mut tasks = JoinSet::new();
         for n in 0..16_u64 {
             let store = Arc::clone(&stores[usize::try_from(n % 2).unwrap()]);
-            let same = NewPayment { key: "key".to_owned(), content: "same".to_owned(), ..payment(n) };
+            let same =
+                NewPayment { key: "key".to_owned(), content: "same".to_owned(), ..payment(n) };
             tasks.spawn(async move { store.add_payment(&same, NOW).await.unwrap() });
         }
         let answers = tasks.join_all().await;
@@ -82,12 +93,16 @@ on_both_engines! {
         add(&*store, NewPayment { mismatch: Some("sum".to_owned()), ..payment(2) }, NOW).await;
         assert_eq!(timeline(&*store, "payment-1").await, ["held_on_arrival"]);
         assert_eq!(timeline(&*store, "payment-2").await, ["mismatch"]);
-        assert_eq!(details(&*store, "payment-1").await.payment.reason.words.as_deref(), Some("ask"));
+        assert_eq!(
+            details(&*store, "payment-1").await.payment.reason.words.as_deref(),
+            Some("ask")
+        );
         assert_eq!(dispatch(&*store, NOW).await, []);
         store.recheck_all().await.unwrap();
         recheck(&*store, 1).await;
         assert_eq!(state(&*store, "payment-1").await, PaymentState::Held);
-        let released = store.command_payment(&"payment-2".into(), Command::Release, "fine", at(2)).await;
+        let released =
+            store.command_payment(&"payment-2".into(), Command::Release, "fine", at(2)).await;
         released.unwrap().unwrap().unwrap();
         assert_eq!(dispatch(&*store, at(2)).await, pairs(&[(2, "a")]));
     }
@@ -105,7 +120,10 @@ on_both_engines! {
         let found = details(&*store, "payment-5").await.payment;
         assert_eq!((found.state, found.manager), (PaymentState::Queued, Some("anna".into())));
         assert_eq!(found.user, Some("user-of-acme".into()));
-        assert_eq!(timeline(&*store, "payment-5").await, ["counterparty_unknown", "directory_changed"]);
+        assert_eq!(
+            timeline(&*store, "payment-5").await,
+            ["counterparty_unknown", "directory_changed"]
+        );
         assert_eq!(dispatch(&*store, at(1)).await, pairs(&[(1, "a")]));
     }
 
@@ -115,7 +133,10 @@ on_both_engines! {
         let of_boris = NewPayment { manager: Some("boris".into()), ..payment(1) };
         add(&*store, of_boris, NOW).await;
         assert_eq!(why(&*store, "payment-1").await, ["manager_unknown"]);
-        assert_eq!(details(&*store, "payment-1").await.payment.reason.words.as_deref(), Some("boris"));
+        assert_eq!(
+            details(&*store, "payment-1").await.payment.reason.words.as_deref(),
+            Some("boris")
+        );
         store.put_manager(&manager("boris"), at(1)).await.unwrap();
         recheck(&*store, 1).await;
         assert_eq!(state(&*store, "payment-1").await, PaymentState::Queued);

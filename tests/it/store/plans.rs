@@ -1,1 +1,107 @@
-//! Later.
+//! The cost of a statement does not grow with what the tables hold.
+
+use std::collections::BTreeSet;
+
+use crate::support::build::at;
+use crate::support::database::TestDatabase;
+use crate::support::dump::dump;
+use crate::support::history::live;
+use crate::support::statements::statements_of;
+
+/// Tables that grow for ever, by the names that statements give them.
+const GROWING: [&str; 12] = [
+    "payments",
+    "p",
+    "dispatches",
+    "d",
+    "treatments",
+    "t",
+    "u",
+    "events",
+    "timeline",
+    "notices",
+    "n",
+    "refusals",
+];
+
+/// The statements of the status count everything; a person looks at it now and then.
+const COUNTS: &str = "GROUP BY state";
+
+/// Whether a step reads a growing table from its beginning to its end. An index of some rows only,
+/// those that wait, may be read whole.
+fn reads_all(step: &str, some_rows: &BTreeSet<String>) -> bool {
+    let mut words = step.split_whitespace();
+    let (Some("SCAN"), Some(table)) = (words.next(), words.next()) else { return false };
+    let index = step.split("INDEX ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    GROWING.contains(&table) && !index.is_some_and(|index| some_rows.contains(index))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_of_a_long_life_reads_a_growing_table_whole() {
+    let db = TestDatabase::sqlite();
+    let store = db.open().await;
+    let (_, statements) = statements_of(live(&*store, 5, 600)).await;
+    assert!(statements.len() > 100, "only {} statements were heard", statements.len());
+    let mut direct = db.direct().await;
+    let partial = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql LIKE '% WHERE %'";
+    let some_rows: BTreeSet<String> = direct.rows(partial).await.concat().into_iter().collect();
+    let mut found = Vec::new();
+    for statement in &statements {
+        let first = statement.split_whitespace().next().unwrap_or_default();
+        if !["SELECT", "UPDATE", "DELETE", "INSERT", "WITH"].contains(&first) {
+            continue;
+        }
+        let plan = direct.plan(statement).await;
+        if plan.iter().any(|step| reads_all(step, &some_rows)) {
+            found.push(format!("{statement}\n    {}", plan.join("\n    ")));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_head_of_a_queue_is_found_by_its_index_without_sorting() {
+    let db = TestDatabase::sqlite();
+    let store = db.open().await;
+    let (_, statements) = statements_of(live(&*store, 6, 600)).await;
+    let mut direct = db.direct().await;
+    for (what, index) in [
+        ("SELECT id, user_id FROM payments", "payments_waiting"),
+        ("SELECT id, episode FROM payments", "payments_unnoticed"),
+        ("SELECT id FROM dispatches", "dispatches_reserved"),
+        ("SELECT id FROM notices", "notices_due"),
+        ("SELECT id FROM managers", "managers_due"),
+        ("SELECT id, received_at, body FROM events", "events_new"),
+    ] {
+        let of_kind = |statement: &&String| one_line(statement).starts_with(what);
+        let mut seen = 0;
+        for statement in statements.iter().filter(of_kind) {
+            seen += 1;
+            let plan = direct.plan(statement).await.join("\n");
+            assert!(plan.contains(index), "{statement}\n{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{statement}\n{plan}");
+        }
+        assert!(seen > 0, "nobody ran {what}");
+    }
+    drop(store);
+}
+
+fn one_line(statement: &str) -> String {
+    statement.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_a_page_of_anything_sorts_nothing_but_the_page() {
+    let db = TestDatabase::sqlite();
+    let store = db.open().await;
+    live(&*store, 7, 50).await;
+    let (_, statements) = statements_of(dump(&*store, at(9_999))).await;
+    let mut direct = db.direct().await;
+    let partial = "SELECT name FROM sqlite_master WHERE type = 'index'";
+    let any_index: BTreeSet<String> = direct.rows(partial).await.concat().into_iter().collect();
+    for statement in statements.iter().filter(|text| !one_line(text).contains(COUNTS)) {
+        let plan = direct.plan(statement).await;
+        let whole = plan.iter().any(|step| reads_all(step, &any_index) && step.contains("USING"));
+        assert!(!whole, "{statement}\n{}", plan.join("\n"));
+    }
+}

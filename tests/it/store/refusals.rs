@@ -80,7 +80,8 @@ on_both_engines! {
         refuse(&*store, 0).await;
         dispatch(&*store, at(1)).await;
         assert_eq!(state(&*store, "payment-1").await, PaymentState::Rejected);
-        let retried = store.command_payment(&"payment-1".into(), Command::Retry, "subscribed", at(2)).await;
+        let retried =
+            store.command_payment(&"payment-1".into(), Command::Retry, "subscribed", at(2)).await;
         retried.unwrap().unwrap().unwrap();
         assert_eq!(dispatch(&*store, at(2)).await, pairs(&[(1, "a")]));
     }
@@ -93,7 +94,8 @@ on_both_engines! {
         dispatch(&*store, NOW).await;
         refuse(&*store, 0).await;
         assert_eq!(dispatch(&*store, at(1)).await, []);
-        let retried = store.command_payment(&"payment-1".into(), Command::Retry, "subscribed", at(2)).await;
+        let retried =
+            store.command_payment(&"payment-1".into(), Command::Retry, "subscribed", at(2)).await;
         retried.unwrap().unwrap().unwrap();
         assert_eq!(dispatch(&*store, at(2)).await, pairs(&[(1, "a")]));
     }

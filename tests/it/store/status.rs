@@ -15,10 +15,13 @@ use crate::support::steps::{add, dispatch, furnish, hear};
 on_both_engines! {
     async fn an_empty_database_counts_nothing(db) {
         let store = db.open().await;
-        assert_eq!(store.status(NOW).await.unwrap(), StatusReport {
-            events: vec![(EventState::New, 0), (EventState::Quarantined, 0)],
-            ..StatusReport::default()
-        });
+        assert_eq!(
+            store.status(NOW).await.unwrap(),
+            StatusReport {
+                events: vec![(EventState::New, 0), (EventState::Quarantined, 0)],
+                ..StatusReport::default()
+            }
+        );
         assert_eq!(store.next_due().await.unwrap(), NextDue::default());
     }
 
@@ -53,7 +56,10 @@ on_both_engines! {
         dispatch(&*store, at(4)).await;
         store.forget_occupancy(at(5)).await.unwrap();
         let due = store.next_due().await.unwrap();
-        assert_eq!((due.sender, due.notifier, due.reconciler), (Some(at(4)), Some(at(4)), Some(at(5))));
+        assert_eq!(
+            (due.sender, due.notifier, due.reconciler),
+            (Some(at(4)), Some(at(4)), Some(at(5)))
+        );
     }
 
     async fn a_ping_writes_and_leaves_nothing_to_see(db) {

@@ -184,10 +184,12 @@ impl Direct {
         }
     }
 
-    /// The one value of a statement, as text.
-    pub(crate) async fn value(&mut self, sql: &str) -> String {
-        let rows = self.rows(sql).await;
-        rows.first().and_then(|row| row.first()).expect("one value").clone()
+    /// How SQLite would run a statement, one step a line.
+    pub(crate) async fn plan(&mut self, statement: &str) -> Vec<String> {
+        let Self::Sqlite(connection) = self else { panic!("only SQLite's plans are looked at") };
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let steps = sqlx::query_as(explain).fetch_all(connection).await.expect(statement);
+        steps.into_iter().map(|(_, _, _, step): (i64, i64, i64, String)| step).collect()
     }
 }
 

@@ -5,16 +5,19 @@
 //!     async fn a_free_line_takes_the_payment(db) {
 //!         let store = db.open().await;
 //!         furnish(&*store, [line("a", "anna")]).await;
-//!         add(&*store, payment(1)).await;
-//!         assert_eq!(round(&*store, NOW).await, [("payment-1".to_owned(), "a".to_owned())]);
+//!         add(&*store, payment(1), NOW).await;
+//!         assert_eq!(dispatch(&*store, NOW).await, pairs(&[(1, "a")]));
 //!     }
 //! }
 //! ```
 
 pub(crate) mod build;
 pub(crate) mod database;
+pub(crate) mod dump;
 pub(crate) mod event;
+pub(crate) mod history;
 mod mail;
+pub(crate) mod statements;
 pub(crate) mod steps;
 mod world;
 
