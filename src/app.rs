@@ -33,7 +33,7 @@ use crate::worker::intake::Intake;
 use crate::worker::notifier::Notifier;
 use crate::worker::reconciler::Reconciler;
 use crate::worker::sender::{LANES, Sender};
-use crate::worker::{self, Parts, Step};
+use crate::worker::{self, Gate, Parts, Step};
 
 /// How long the whole stop may take before what is left is dropped.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
@@ -84,6 +84,7 @@ impl App {
             health: Arc::clone(&health),
             template: Arc::new(template),
             owner: ids.uuid(clock.now()).into(),
+            gate: Gate::default(),
         };
         let is_alone = matches!(settings.database, Database::Sqlite(_));
         let check_every = Span::from_duration(settings.hook.check_every);

@@ -111,7 +111,7 @@ async fn run(command: Command, env: &Env) -> anyhow::Result<()> {
             telemetry::install(&LogSettings::read(env)?)?;
             let rate_limits = (!no_limits).then(RateLimits::default);
             let config =
-                SandboxConfig { login, password, lines, rate_limits, ..SandboxConfig::default() };
+                SandboxConfig { lines, login, password, rate_limits, ..SandboxConfig::default() };
             sandbox(config, listen).await
         }
         Command::Hooks { what } => hooks::run(what, env).await,

@@ -17,7 +17,7 @@ use crate::telemetry;
 use crate::wake::Wake;
 
 /// How long the running service may take for a directory.
-const SERVICE_WITHIN: Duration = Duration::from_secs(60);
+const SERVICE_WITHIN: Duration = Duration::from_mins(1);
 
 #[derive(Subcommand, Debug)]
 pub(super) enum DirectoryCommand {

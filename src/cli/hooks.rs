@@ -15,8 +15,8 @@ use crate::core::outcome::Answer;
 use crate::lifecycle::Tasks;
 use crate::telemetry;
 use crate::wake::Wake;
-use crate::worker::Parts;
 use crate::worker::hooks::{self, Synced, words_of};
+use crate::worker::{Gate, Parts};
 
 #[derive(Subcommand, Debug, Clone, Copy)]
 pub(super) enum Hooks {
@@ -92,6 +92,7 @@ async fn sync(env: &Env) -> anyhow::Result<()> {
         health: std::sync::Arc::default(),
         template: std::sync::Arc::new(crate::message::MessageTemplate::built_in()),
         owner: "hooks sync".into(),
+        gate: Gate::default(),
     };
     let tick = || futures::future::ready(Ok(())).boxed();
     let synced = hooks::sync(&parts, &app::policy(&settings), &targets, &tick).await?;

@@ -195,6 +195,12 @@ pub struct Treatments {
     lines_touched: BTreeSet<LineId>,
 }
 
+/// Whether a provisional treatment has become a real one that is not among those of its chat.
+fn has_owner_elsewhere(provisional: &Treatment, real: &[Treatment]) -> bool {
+    let owner = provisional.end.as_ref().and_then(|end| end.moved_to.as_ref());
+    owner.is_some_and(|owner| real.iter().all(|treatment| treatment.id != *owner))
+}
+
 impl Treatments {
     /// Of the loaded ones.
     pub fn new(loaded: impl IntoIterator<Item = Treatment>) -> Self {
@@ -428,6 +434,8 @@ impl Treatments {
                     kind: EndKind::Superseded,
                     moved_to: Some(owner.id.clone()),
                 }),
+                // Its owner may have gone to another line since: that does not open it again.
+                None if has_owner_elsewhere(treatment, &real) => treatment.end.clone(),
                 None => end_after(&ends, treatment),
             };
             self.put(Treatment { end, ..treatment.clone() });
@@ -444,9 +452,10 @@ impl Treatments {
 
     /// Signs without an id that are newer than every end of the pair belong to a new treatment.
     fn reopen_provisional(&mut self, line: &LineId, user: &UserId) {
-        let provisional = self.of_pair(line, user).filter(|treatment| treatment.is_provisional());
-        let Some(newest) = provisional.max_by_key(|treatment| treatment.last_event_at).cloned()
-        else {
+        let (provisional, real): (Vec<_>, Vec<_>) =
+            self.of_pair(line, user).cloned().partition(Treatment::is_provisional);
+        let own = provisional.into_iter().filter(|one| !has_owner_elsewhere(one, &real));
+        let Some(newest) = own.max_by_key(|treatment| treatment.last_event_at) else {
             return;
         };
         let at = newest.last_event_at;

@@ -70,7 +70,7 @@ async fn pay(stage: &Stage, rng: &mut StdRng, index: u64) -> anyhow::Result<()> 
 /// Prints every message that the platform takes.
 pub(super) async fn watch_messages(stage: Stage) {
     let mut shown = 0;
-    loop {
+    while !stage.tasks.is_stopping() {
         let messages = stage.sandbox.wait_for_messages(shown + 1).await;
         for message in messages.iter().skip(shown) {
             tell(&stage, message);
@@ -120,7 +120,7 @@ async fn close(stage: Stage, treatment: Treatment, after: Duration) {
 /// Users write on their own now and then.
 pub(super) async fn open_treatments(stage: Stage) {
     let mut rng = StdRng::seed_from_u64(3);
-    loop {
+    while !stage.tasks.is_stopping() {
         pause(&mut rng, USER_EVERY).await;
         let number = rng.random_range(1..=LINES);
         let user = other_user(rng.random_range(0..u16::MAX));

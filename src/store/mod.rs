@@ -214,14 +214,9 @@ pub trait Store: Send + Sync {
 
     // --- work that one replica does for all -----------------------------------------------------
 
-    /// Takes or keeps a lease until `until`; answers who had it before, `None` if it is taken.
-    async fn acquire_lease(
-        &self,
-        name: &str,
-        owner: &str,
-        now: Time,
-        until: Time,
-    ) -> Result<Option<PreviousLease>>;
+    /// Takes or keeps a lease until `until`, unless somebody else has it.
+    async fn acquire_lease(&self, name: &str, owner: &str, now: Time, until: Time)
+    -> Result<Lease>;
 
     /// Gives a lease back.
     async fn release_lease(&self, name: &str, owner: &str, now: Time) -> Result<()>;

@@ -518,6 +518,18 @@ pub struct StatusReport {
     pub hook_problems: Vec<(LineId, HookRecord)>,
 }
 
+/// What became of the wish for a lease.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Lease {
+    /// We have it now.
+    Ours(PreviousLease),
+    /// Somebody else has it.
+    Taken {
+        /// Until then, unless it is kept anew.
+        until: Time,
+    },
+}
+
 /// Who had a lease before.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PreviousLease {

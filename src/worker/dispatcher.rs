@@ -17,6 +17,9 @@ impl Step for Dispatcher {
         if store.recheck_payments(clock.now(), RECHECKS_PER_BATCH).await? > 0 {
             return Ok(true);
         }
+        if !self.0.gate.is_open() {
+            return Ok(false);
+        }
         let Some(round) = store.dispatch(clock.now()).await? else { return Ok(false) };
         for (payment, line) in &round.reserved {
             tracing::info!(
@@ -32,6 +35,7 @@ impl Step for Dispatcher {
     }
 
     async fn next_due(&self) -> store::Result<Option<Time>> {
-        Ok(self.0.store.next_due().await?.dispatcher)
+        let due = self.0.store.next_due().await?.dispatcher;
+        Ok(due.filter(|_| self.0.gate.is_open()))
     }
 }

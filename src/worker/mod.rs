@@ -9,6 +9,7 @@
 //! and a fencing number, calls, and writes the outcome down guarded by that number.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -53,6 +54,25 @@ pub struct Parts {
     pub template: Arc<MessageTemplate>,
     /// This process, as it signs its claims: no two processes have one name.
     pub owner: Arc<str>,
+    /// Whether what the tables say of the lines can be believed.
+    pub gate: Gate,
+}
+
+/// Closed from the start of the process until it is clear that the lines' states are not those of
+/// a time before which nobody heard the events any more.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// From now on payments may be handed out.
+    pub fn open(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether payments may be handed out.
+    pub fn is_open(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// One worker.

@@ -14,7 +14,7 @@ use crate::core::id::LineId;
 use crate::core::occupancy::Listed;
 use crate::core::retry::Backoff;
 use crate::core::time::{Span, Time};
-use crate::store::{self, HookTarget, PreviousLease, Store};
+use crate::store::{self, HookTarget, Lease, PreviousLease, Store};
 use crate::worker::hooks::{self, HookPolicy, Synced};
 use crate::worker::{Parts, Step};
 
@@ -24,6 +24,8 @@ const LEASE: &str = "reconciler";
 const LEASE_FOR: Span = Span::from_secs(10);
 /// When a kept lease is kept anew.
 const KEEP_AFTER: Span = Span::from_secs(3);
+/// When nobody held the lease for this long, events may have been lost for good.
+const GAP: Span = Span::from_secs(60);
 /// Lines looked at in one step.
 const LOOKS_PER_STEP: i64 = 10_000;
 
@@ -57,8 +59,8 @@ impl Reconciler {
 
     /// Gives the lease back, so that another replica need not wait for its end.
     pub async fn resign(&self) -> store::Result<()> {
-        let Parts { store, clock, owner, .. } = &self.parts;
-        store.release_lease(LEASE, owner, clock.now()).await
+        let Parts { store, clock, .. } = &self.parts;
+        store.release_lease(LEASE, self.owner(), clock.now()).await
     }
 
     fn state(&self) -> State {
@@ -71,29 +73,46 @@ impl Reconciler {
 
     /// Whether this replica does the work; takes the lease over when its holder is gone.
     async fn leads(&self) -> store::Result<bool> {
-        let Parts { store, clock, owner, .. } = &self.parts;
+        let Parts { store, clock, gate, .. } = &self.parts;
         let now = clock.now();
-        let state = self.state();
-        if state.leads && now.since(state.kept_at) < KEEP_AFTER {
+        let before = self.state();
+        if before.leads && now.since(before.kept_at) < KEEP_AFTER {
             return Ok(true);
         }
-        let previous = store.acquire_lease(LEASE, owner, now, now.plus(LEASE_FOR)).await?;
+        let lease = store.acquire_lease(LEASE, self.owner(), now, now.plus(LEASE_FOR)).await?;
         self.change(|state| {
-            state.leads = previous.is_some();
+            state.leads = matches!(lease, Lease::Ours(_));
             state.kept_at = now;
         });
-        match previous {
-            None => return Ok(false),
-            Some(PreviousLease::Ourselves) => return Ok(true),
-            // Somebody was there to hear the events until we were.
-            Some(PreviousLease::Other { until }) if until >= self.started_at => {}
-            Some(PreviousLease::Nobody | PreviousLease::Other { .. }) => {
-                store.forget_occupancy(now).await?;
+        match lease {
+            Lease::Taken { until } => {
+                if self.was_there_since_our_start(until) {
+                    gate.open();
+                }
+                return Ok(false);
             }
+            Lease::Ours(_) if before.leads && now.since(before.kept_at) < GAP => return Ok(true),
+            Lease::Ours(PreviousLease::Other { until })
+                if !self.is_alone
+                    && self.was_there_since_our_start(until)
+                    && now.since(until) < GAP => {}
+            Lease::Ours(_) => store.forget_occupancy(now).await?,
         }
         self.change(|state| state.hooks_at = now);
+        gate.open();
         tracing::info!("this process keeps the hooks and looks at the lines from now on");
         Ok(true)
+    }
+
+    /// Whether a lease that ends then was kept at a time when we could hear the events ourselves:
+    /// between its holder and us nothing was missed.
+    fn was_there_since_our_start(&self, until: Time) -> bool {
+        until.minus(LEASE_FOR) >= self.started_at
+    }
+
+    /// The name on the lease: the only process need not wait for its predecessor's lease to end.
+    fn owner(&self) -> &str {
+        if self.is_alone { "the only process" } else { &self.parts.owner }
     }
 
     /// Compares the hooks when it is time, or when a line has none yet.
@@ -131,7 +150,8 @@ impl Reconciler {
         &self,
     ) -> impl Fn() -> futures::future::BoxFuture<'static, store::Result<()>> + Send + Sync + use<>
     {
-        let Parts { store, clock, owner, .. } = self.parts.clone();
+        let Parts { store, clock, .. } = self.parts.clone();
+        let owner: Arc<str> = self.owner().into();
         let kept_at = Arc::new(Mutex::new(clock.now()));
         move || {
             let now = clock.now();

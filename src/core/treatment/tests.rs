@@ -232,6 +232,12 @@ fn the_bots_copies_beside_the_lines_copies_leave_one_treatment_and_no_ghost() {
     check_every_order("@90 1u bot | @99 17u T1 begun=0", "~ L1; T1");
 }
 
+#[test]
+fn a_treatment_that_went_elsewhere_leaves_no_ghost_of_the_time_when_its_id_was_not_known() {
+    check("@0 1u bot | @0 1u T1 | @5 53s T1 L2 | @9 17u bot | @9 82s bot", "T1 L2; ");
+    check("@0 1u bot | @0 1u T1 | @5 53s T1 L2 | @9 1u bot", "T1 L2, ~ L1; ");
+}
+
 /// A small platform: what happens in it, and what it tells.
 #[derive(Clone, Debug)]
 enum Happens {

@@ -1,10 +1,9 @@
 //! Work that one replica does for all.
 
 use super::Conn;
-use super::rows::one_row;
 use crate::core::time::Time;
 use crate::store::error::Doing;
-use crate::store::{PreviousLease, Result};
+use crate::store::{Lease, PreviousLease, Result};
 
 pub(super) async fn acquire(
     conn: &mut Conn,
@@ -12,7 +11,7 @@ pub(super) async fn acquire(
     owner: &str,
     now: Time,
     until: Time,
-) -> Result<Option<PreviousLease>> {
+) -> Result<Lease> {
     let before: Option<(String, i64)> =
         sqlx::query_as("SELECT owner, until FROM leases WHERE name = $1")
             .bind(name.to_owned())
@@ -22,10 +21,12 @@ pub(super) async fn acquire(
     let previous = match before {
         None => PreviousLease::Nobody,
         Some((holder, ends)) if holder == owner && ends > now.micros() => PreviousLease::Ourselves,
-        Some((_, ends)) if ends > now.micros() => return Ok(None),
+        Some((_, ends)) if ends > now.micros() => {
+            return Ok(Lease::Taken { until: Time::from_micros(ends) });
+        }
         Some((_, ends)) => PreviousLease::Other { until: Time::from_micros(ends) },
     };
-    let done = sqlx::query(
+    sqlx::query(
         "INSERT INTO leases (name, owner, until) VALUES ($1, $2, $3) \
          ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until",
     )
@@ -35,7 +36,7 @@ pub(super) async fn acquire(
     .execute(conn)
     .await
     .doing("take a lease")?;
-    Ok(one_row(&done).then_some(previous))
+    Ok(Lease::Ours(previous))
 }
 
 pub(super) async fn release(conn: &mut Conn, name: &str, owner: &str, now: Time) -> Result<()> {

@@ -15,9 +15,9 @@ use crate::core::payment::{Command, CommandRefused};
 use crate::core::time::Time;
 use crate::store::{
     Added, ClaimedDispatch, ClaimedNotice, Counterparty, Directory, DispatchRound, EventFilter,
-    EventRecord, HookRecord, HookTarget, Kept, LineEntry, LineFilter, LineReport, Manager,
+    EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter, LineReport, Manager,
     NewEvent, NewPayment, NextDue, NoticeOutcome, PaymentDetails, PaymentFilter, PaymentRecord,
-    PreviousLease, Result, Rules, StatusReport, Store, TreatmentFilter, TreatmentRecord,
+    Result, Rules, StatusReport, Store, TreatmentFilter, TreatmentRecord,
 };
 use crate::wake::Worker;
 
@@ -321,7 +321,7 @@ impl Store for SqlStore {
         owner: &str,
         now: Time,
         until: Time,
-    ) -> Result<Option<PreviousLease>> {
+    ) -> Result<Lease> {
         serial!(self, &[], |conn| leases::acquire(conn, name, owner, now, until))
     }
 

@@ -54,11 +54,13 @@ const MOVES_FOLLOWED: usize = 16;
 pub(super) async fn load(conn: &mut Conn, about: &About) -> Result<View> {
     let mut found = load_treatments(conn, about).await?;
     let dispatches = load_dispatches(conn, about, &found).await?;
-    // A dispatch that came by its number may be on another chat than the event.
-    let pairs = dispatches.iter().map(|d| (d.line.clone(), d.user.clone()));
+    // A dispatch that came by its number may be on another chat than the event, and so may a
+    // treatment that came by its id: whether it lives depends on the others of its chat.
+    let chats = dispatches.iter().map(|d| (d.line.clone(), d.user.clone()));
+    let chats = chats.chain(found.iter().map(|t| (t.line.clone(), t.user.clone())));
     let more = About {
         treatments: dispatches.iter().filter_map(|d| d.treatment.clone()).collect(),
-        pairs: pairs.filter(|pair| !about.pairs.contains(pair)).collect(),
+        pairs: chats.filter(|pair| !about.pairs.contains(pair)).collect(),
         ..About::default()
     };
     found.extend(load_treatments(conn, &more).await?);

@@ -23,7 +23,7 @@ const PAYMENTS: usize = 1_000;
 /// Payments that are handed over at once.
 const SENDERS: usize = 8;
 /// After this time the run has failed: it takes seconds.
-const WITHIN: Duration = Duration::from_secs(240);
+const WITHIN: Duration = Duration::from_mins(4);
 /// Wait between two looks at something that another process does.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -54,7 +54,7 @@ impl Service {
             ("FREELINE_API_TOKENS", format!("erp:write:{TOKEN}")),
             ("FREELINE_DISPATCH_USER_ID", TECHNICAL_USER_ID.to_owned()),
             ("FREELINE_IN_DOUBT_AFTER", "5s".to_owned()),
-            ("FREELINE_LOG", "info".to_owned()),
+            ("FREELINE_LOG", "error".to_owned()),
         ];
         let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");

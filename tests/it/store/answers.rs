@@ -169,7 +169,7 @@ on_both_engines! {
         assert_eq!(claim(&*store, "me", at(9_999)).await, []);
     }
 
-    async fn a_late_echo_while_the_next_try_is_out_is_told_as_doubled(db) {
+    async fn a_late_echo_while_the_next_try_is_out_leaves_that_one_without_a_line(db) {
         let store = db.open().await;
         furnish(&*store, ["a", "b"].map(|id| line(id, "anna"))).await;
         let claimed = sending(&*store, payment(1), NOW).await;
@@ -178,8 +178,9 @@ on_both_engines! {
         claim_one(&*store, at(1)).await;
         let words = claimed.about.payment.number.to_string();
         hear(&*store, &[answer("m1", ("a", "user-1", "t"), &words, at(1))], at(2)).await;
-        assert_eq!(state(&*store, "payment-1").await, PaymentState::Sending);
-        assert_eq!(timeline(&*store, "payment-1").await.last(), Some(&"doubled"));
+        let found = details(&*store, "payment-1").await.payment;
+        assert_eq!((found.state, found.line), (PaymentState::Dispatched, Some("a".into())));
+        assert_eq!(claim(&*store, "me", at(9_999)).await, []);
     }
 
     async fn a_message_into_a_chat_that_is_already_open_belongs_to_its_treatment(db) {

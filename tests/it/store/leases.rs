@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freeline::store::PreviousLease;
+use freeline::store::{Lease, PreviousLease};
 use tokio::task::JoinSet;
 
 use crate::support::build::{NOW, at};
@@ -14,22 +14,23 @@ on_both_engines! {
         let acquire = async |owner: &str, now: i64, until: i64| {
             store.acquire_lease("hooks", owner, at(now), at(until)).await.unwrap()
         };
-        assert_eq!(acquire("me", 0, 10).await, Some(PreviousLease::Nobody));
-        assert_eq!(acquire("you", 1, 11).await, None);
-        assert_eq!(acquire("me", 5, 15).await, Some(PreviousLease::Ourselves));
-        assert_eq!(acquire("you", 14, 24).await, None);
-        assert_eq!(acquire("you", 15, 25).await, Some(PreviousLease::Other { until: at(15) }));
-        assert_eq!(acquire("me", 16, 26).await, None);
+        assert_eq!(acquire("me", 0, 10).await, Lease::Ours(PreviousLease::Nobody));
+        assert_eq!(acquire("you", 1, 11).await, Lease::Taken { until: at(10) });
+        assert_eq!(acquire("me", 5, 15).await, Lease::Ours(PreviousLease::Ourselves));
+        assert_eq!(acquire("you", 14, 24).await, Lease::Taken { until: at(15) });
+        assert_eq!(acquire("you", 15, 25).await, Lease::Ours(PreviousLease::Other { until: at(15) }));
+        assert_eq!(acquire("me", 16, 26).await, Lease::Taken { until: at(25) });
     }
 
     async fn a_lease_given_back_is_free_at_once_but_only_its_owner_gives_it_back(db) {
         let store = db.open().await;
         store.acquire_lease("hooks", "me", NOW, at(10)).await.unwrap();
         store.release_lease("hooks", "you", at(1)).await.unwrap();
-        assert_eq!(store.acquire_lease("hooks", "you", at(2), at(12)).await.unwrap(), None);
+        let taken = store.acquire_lease("hooks", "you", at(2), at(12)).await.unwrap();
+        assert_eq!(taken, Lease::Taken { until: at(10) });
         store.release_lease("hooks", "me", at(3)).await.unwrap();
         let taken = store.acquire_lease("hooks", "you", at(3), at(13)).await.unwrap();
-        assert_eq!(taken, Some(PreviousLease::Other { until: at(3) }));
+        assert_eq!(taken, Lease::Ours(PreviousLease::Other { until: at(3) }));
         store.release_lease("none", "me", at(3)).await.unwrap();
     }
 
@@ -37,7 +38,7 @@ on_both_engines! {
         let store = db.open().await;
         for name in ["one", "two"] {
             let taken = store.acquire_lease(name, name, NOW, at(10)).await.unwrap();
-            assert_eq!(taken, Some(PreviousLease::Nobody));
+            assert_eq!(taken, Lease::Ours(PreviousLease::Nobody));
         }
     }
 
@@ -48,7 +49,8 @@ on_both_engines! {
             let store = Arc::clone(&stores[task % 2]);
             tasks.spawn(async move {
                 let owner = format!("owner-{task}");
-                store.acquire_lease("hooks", &owner, NOW, at(10)).await.unwrap().is_some()
+                let lease = store.acquire_lease("hooks", &owner, NOW, at(10)).await.unwrap();
+                matches!(lease, Lease::Ours(_))
             });
         }
         let got = tasks.join_all().await;

@@ -27,6 +27,8 @@ pub(crate) const TOKEN: &str = "a-secret-of-the-tests";
 pub(crate) const READ_TOKEN: &str = "a-secret-that-only-reads";
 /// What the platform must send.
 pub(crate) const HOOK_TOKEN: &str = "a-secret-of-the-hook";
+/// How often the workers are stepped while time passes: a service that rests longer was away.
+const TICK_SECS: i64 = 30;
 /// Steps after which a test is told that the workers never rest.
 const STEPS_MAX: usize = 20_000;
 
@@ -150,10 +152,15 @@ impl World {
         }
     }
 
-    /// Lets time pass, then steps.
+    /// Lets time pass while the workers run.
     pub(crate) async fn pass(&self, seconds: i64) {
-        self.clock.advance(Span::from_secs(seconds));
-        self.settle().await;
+        let mut left = seconds;
+        while left > 0 {
+            let step = left.min(TICK_SECS);
+            self.clock.advance(Span::from_secs(step));
+            self.settle().await;
+            left -= step;
+        }
     }
 
     pub(crate) async fn call(
