@@ -78,7 +78,6 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
 
 /// The modules of this crate that some code names: what follows `crate::`, also in braces.
 fn imports(code: &str) -> BTreeSet<String> {
-    let code: String = code.chars().filter(|c| !c.is_whitespace()).collect();
     let mut found = BTreeSet::new();
     for (at, marker) in code.match_indices("crate::") {
         let (before, rest) = code.split_at(at);
