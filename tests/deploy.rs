@@ -44,7 +44,7 @@ impl Drop for Program {
 /// The whole house: platform, service, a replica in trouble, and nginx in front.
 struct House {
     nginx: Program,
-    _service: Program,
+    service: Program,
     folder: TempDir,
     tasks: Tasks,
     sandbox: SandboxHandle,
@@ -192,7 +192,7 @@ impl House {
             .timeout(UP_WITHIN)
             .build()
             .unwrap();
-        Self { nginx, _service: service, folder, tasks, sandbox, troubled, https, plain, client }
+        Self { nginx, service, folder, tasks, sandbox, troubled, https, plain, client }
     }
 
     async fn service(folder: &Path, sandbox: &SandboxHandle) -> (Program, SocketAddr) {
@@ -265,9 +265,9 @@ impl House {
     }
 
     async fn close(self) {
-        let Self { nginx, _service, tasks, .. } = self;
+        let Self { nginx, service, tasks, .. } = self;
         drop(nginx);
-        drop(_service);
+        drop(service);
         tasks.shutdown(Duration::ZERO).await;
     }
 }

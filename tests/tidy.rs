@@ -48,8 +48,14 @@ fn file(path: &PathBuf) -> File {
     File { path: path.to_str().unwrap().replace('\\', "/"), text }
 }
 
+impl File {
+    fn is(&self, extension: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|given| given == extension)
+    }
+}
+
 fn rust_files(place: &str) -> Vec<File> {
-    files(place).into_iter().filter(|file| file.path.ends_with(".rs")).collect()
+    files(place).into_iter().filter(|file| file.is("rs")).collect()
 }
 
 /// What people wrote, without what was built: sources, tests, scripts, documents.
@@ -392,7 +398,7 @@ fn names_are_written_in_latin_letters() {
 
 #[test]
 fn a_document_has_one_title() {
-    let documents = everything().into_iter().filter(|file| file.path.ends_with(".md"));
+    let documents = everything().into_iter().filter(|file| file.is("md"));
     let mut complaints = Vec::new();
     for File { path, text } in documents {
         let mut in_code = false;
