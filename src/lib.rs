@@ -148,7 +148,9 @@
 //! **A migration**: `NNNN_what.sql` under the same name in both folders, never a change to one that
 //! was released: its checksum is remembered. Old code runs against the new schema while replicas
 //! are updated: add first, remove in a later version. SQLite tables are `STRICT`; times are
-//! microseconds, money is kopecks. `tests/it/store/schema.rs` compares both engines.
+//! microseconds, money is kopecks. The files are built in, and cargo does not notice a new one:
+//! touch `store/sqlite.rs` and `store/postgres.rs`. `tests/it/store/schema.rs` compares both
+//! engines.
 
 pub mod app;
 pub mod cli;
