@@ -133,6 +133,7 @@ impl App {
         let resigned = self.reconciler.resign().await;
         self.parts.store.close().await;
         resigned.context("could not give the lease back")?;
+        tracing::info!("stopped");
         anyhow::ensure!(!self.tasks.has_failed(), "a part of the application failed; see the log");
         Ok(())
     }

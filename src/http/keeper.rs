@@ -20,8 +20,8 @@ const QUEUE: usize = 4_096;
 const BATCH_EVENTS: usize = 256;
 /// Bytes of bodies in one commit at the most, but for a single larger event.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// How long a request waits for its commit.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits for its commit: shorter than the platform and nginx wait for us.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The way in for events.
 #[derive(Clone, Debug)]

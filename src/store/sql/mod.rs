@@ -13,6 +13,7 @@ use crate::core::occupancy::Listed;
 use crate::core::outcome::Answer;
 use crate::core::payment::{Command, CommandRefused};
 use crate::core::time::Time;
+use crate::store::error::Doing;
 use crate::store::{
     Added, ClaimedDispatch, ClaimedNotice, Counterparty, Directory, DispatchRound, EventFilter,
     EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter, LineReport, Manager,
@@ -52,6 +53,30 @@ impl SqlStore {
     pub(super) const fn new(engine: Engine, rules: Rules) -> Self {
         Self { engine, rules }
     }
+
+    /// Whether there is anything to do, asked without standing in line for a serial transaction:
+    /// a worker that was woken for nothing must not keep the others waiting.
+    async fn has_any(&self, rows: impl FnOnce(&mut Statement) + Send) -> Result<bool> {
+        let mut found = Statement::new("SELECT COUNT(*) FROM (SELECT 1 FROM ");
+        rows(&mut found);
+        found.push(" LIMIT 1) AS found");
+        let mut conn = self.engine.read().await?;
+        let found: (i64,) = found
+            .build_query_as()
+            .fetch_one(&mut *conn)
+            .await
+            .doing("see whether there is anything to do")?;
+        Ok(found.0 > 0)
+    }
+}
+
+/// Claims that have run out, or whose owner is not the survivor.
+fn vanished(rows: &mut Statement, table: &str, now: Time, survivor: Option<&str>) {
+    rows.push(table).push(" = 'sending' AND (lease_until <= ").push_bind(now.micros());
+    if let Some(survivor) = survivor {
+        rows.push(" OR owner <> ").push_bind(survivor.to_owned());
+    }
+    rows.push(")");
 }
 
 /// Runs `$body` in a serial transaction and commits, ringing for `$wake`, but only
@@ -81,6 +106,14 @@ impl Store for SqlStore {
     }
 
     async fn apply_events(&self, now: Time, limit: i64) -> Result<usize> {
+        if !self
+            .has_any(|rows| {
+                rows.push("events WHERE state = 'new'");
+            })
+            .await?
+        {
+            return Ok(0);
+        }
         serial!(self, &[Worker::Dispatcher], if |applied| *applied > 0, |conn| events::apply(
             conn,
             &self.rules,
@@ -155,6 +188,14 @@ impl Store for SqlStore {
     }
 
     async fn recheck_payments(&self, now: Time, limit: i64) -> Result<usize> {
+        if !self
+            .has_any(|rows| {
+                rows.push("payments WHERE recheck = 1");
+            })
+            .await?
+        {
+            return Ok(0);
+        }
         serial!(self, &[Worker::Dispatcher], if |done| *done > 0, |conn| payments::recheck(
             conn,
             &self.rules,
@@ -168,6 +209,15 @@ impl Store for SqlStore {
     }
 
     async fn dispatch(&self, now: Time) -> Result<Option<DispatchRound>> {
+        if !self
+            .has_any(|rows| {
+                rows.push("managers WHERE due_at IS NOT NULL AND due_at <= ")
+                    .push_bind(now.micros());
+            })
+            .await?
+        {
+            return Ok(None);
+        }
         let wake = &[Worker::Sender, Worker::Notifier];
         serial!(self, wake, if |round| round.is_some(), |conn| dispatches::round(
             conn,
@@ -183,6 +233,15 @@ impl Store for SqlStore {
         lease_until: Time,
         limit: i64,
     ) -> Result<Vec<ClaimedDispatch>> {
+        if !self
+            .has_any(|rows| {
+                rows.push("dispatches WHERE phase = 'reserved' AND due_at <= ")
+                    .push_bind(now.micros());
+            })
+            .await?
+        {
+            return Ok(Vec::new());
+        }
         serial!(self, &[], |conn| claims::claim(conn, owner, now, lease_until, limit))
     }
 
@@ -214,6 +273,9 @@ impl Store for SqlStore {
     }
 
     async fn expire_claims(&self, now: Time, survivor: Option<&str>) -> Result<usize> {
+        if !self.has_any(|rows| vanished(rows, "dispatches WHERE phase", now, survivor)).await? {
+            return Ok(0);
+        }
         serial!(self, &[Worker::Reconciler], if |n| *n > 0, |conn| claims::expire_claims(
             conn,
             &self.rules,
@@ -276,6 +338,14 @@ impl Store for SqlStore {
         lease_until: Time,
         limit: i64,
     ) -> Result<Vec<ClaimedNotice>> {
+        if !self
+            .has_any(|rows| {
+                rows.push("notices WHERE state = 'due' AND due_at <= ").push_bind(now.micros());
+            })
+            .await?
+        {
+            return Ok(Vec::new());
+        }
         serial!(self, &[], |conn| notices::claim(conn, owner, now, lease_until, limit))
     }
 
@@ -290,6 +360,9 @@ impl Store for SqlStore {
     }
 
     async fn expire_notices(&self, now: Time, survivor: Option<&str>) -> Result<usize> {
+        if !self.has_any(|rows| vanished(rows, "notices WHERE state", now, survivor)).await? {
+            return Ok(0);
+        }
         serial!(self, &[], |conn| notices::expire(conn, now, survivor))
     }
 
