@@ -206,7 +206,11 @@ pub async fn open_store(
             Arc::new(SqliteStore::open_in_memory("freeline", rules, wake).await?)
         }
         Database::Postgres { url } => {
-            Arc::new(PostgresStore::open(url.expose_secret(), rules, wake, tasks).await?)
+            let opened = PostgresStore::open(url.expose_secret(), rules, wake, tasks).await;
+            Arc::new(opened.context(
+                "the PostgreSQL that FREELINE_DATABASE_URL names cannot be used; \
+                 is it running, and may this user create tables in it?",
+            )?)
         }
     })
 }

@@ -75,13 +75,16 @@ async fn pending(conn: &mut Conn, line: &LineId) -> Result<Vec<Dispatch>> {
 }
 
 pub(super) async fn postpone(conn: &mut Conn, line: &LineId, now: Time) -> Result<()> {
-    let failures: Option<i64> =
-        sqlx::query_scalar("SELECT look_failures FROM lines WHERE line_id = $1")
-            .bind(line.as_str().to_owned())
-            .fetch_optional(&mut *conn)
-            .await
-            .doing("count the looks that failed")?;
-    let failures = failures.unwrap_or(0) + 1;
+    // A doubt may be on a line that the directory does not have: then it counts for itself.
+    let mut counts = Statement::new(
+        "SELECT MAX(failed) FROM (SELECT look_failures AS failed FROM lines WHERE line_id = ",
+    );
+    counts.push_bind(line.as_str().to_owned());
+    counts.push(" UNION ALL SELECT failures AS failed FROM dispatches WHERE ").push(WAITS_FOR_LOOK);
+    counts.push(" AND line_id = ").push_bind(line.as_str().to_owned()).push(") AS of_both");
+    let failures: (Option<i64>,) =
+        counts.build_query_as().fetch_one(&mut *conn).await.doing("count the looks that failed")?;
+    let failures = failures.0.unwrap_or(0) + 1;
     let next = now.plus(Backoff::LOOK.after(failures));
     sqlx::query(
         "UPDATE lines SET look_failures = $1, \
@@ -93,7 +96,7 @@ pub(super) async fn postpone(conn: &mut Conn, line: &LineId, now: Time) -> Resul
     .execute(&mut *conn)
     .await
     .doing("put a look off")?;
-    let mut doubts = Statement::new("UPDATE dispatches SET due_at = ");
+    let mut doubts = Statement::new("UPDATE dispatches SET failures = failures + 1, due_at = ");
     doubts.push_bind(next.micros());
     doubts.push(" WHERE ").push(WAITS_FOR_LOOK).push(" AND due_at <= ").push_bind(now.micros());
     doubts.push(" AND line_id = ").push_bind(line.as_str().to_owned());

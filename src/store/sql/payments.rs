@@ -40,7 +40,12 @@ pub(super) async fn add(
         return Ok(if same { Added::Same(id) } else { Added::Conflict(id) });
     }
     let hold = match (&new.hold, &new.mismatch) {
-        (Some(words), _) => Some(Reason::plain(ReasonCode::HeldOnArrival).saying(words)),
+        // A release lifts both: whoever releases has to be shown both.
+        (Some(hold), Some(mismatch)) => {
+            let words = format!("{hold}; the notification differs from the order: {mismatch}");
+            Some(Reason::plain(ReasonCode::HeldOnArrival).saying(words))
+        }
+        (Some(words), None) => Some(Reason::plain(ReasonCode::HeldOnArrival).saying(words)),
         (None, Some(words)) => Some(Reason::plain(ReasonCode::Mismatch).saying(words)),
         (None, None) => None,
     };
