@@ -168,8 +168,8 @@ async fn migrate(env: &Env) -> anyhow::Result<()> {
     let tasks = Tasks::new();
     let rules = store_rules_for_tools();
     let store = app::open_store(&settings.database, rules, Wake::default(), &tasks).await?;
-    store.close().await;
     tasks.shutdown(Duration::from_secs(2)).await;
+    store.close().await;
     writeln!(std::io::stdout(), "The schema of {} is up to date.", settings.database)?;
     Ok(())
 }

@@ -55,8 +55,8 @@ async fn apply(settings: &Settings, file: &Path, text: Vec<u8>) -> anyhow::Resul
         let rules = app::rules(settings);
         let store = app::open_store(&settings.database, rules, Wake::default(), &tasks).await?;
         store.replace_directory(&directory, system_clock().now()).await?;
-        store.close().await;
         tasks.shutdown(Duration::from_secs(2)).await;
+        store.close().await;
     }
     let how = if by_service { "by the running service" } else { "to the database" };
     writeln!(std::io::stdout(), "Applied {how}: {counts}.")?;

@@ -103,8 +103,8 @@ async fn sync(env: &Env) -> anyhow::Result<()> {
             writeln!(out, "{}  {}: {} {detail}", target.line, hook.kind, hook.state)?;
         }
     }
-    store.close().await;
     tasks.shutdown(Duration::from_secs(2)).await;
+    store.close().await;
     anyhow::ensure!(synced == Synced::Whole, "the platform did not answer for every line");
     writeln!(out, "{} lines compared.", targets.len())?;
     Ok(())

@@ -102,7 +102,7 @@ pub struct Dispatch {
     pub lease_until: Option<Time>,
     /// Calls in a row that were surely not carried out; in doubt, looks that proved nothing.
     pub failures: i64,
-    /// When it was first claimed, in our time.
+    /// When it was last claimed, in our time: calls before were surely not carried out.
     pub claimed_at: Option<Time>,
     /// When the platform said that it took it.
     pub sent_at: Option<Time>,
@@ -252,7 +252,13 @@ pub fn conclude(
     policy: Policy,
     now: Time,
 ) -> Consequence {
-    if dispatch.phase != Phase::Sending {
+    // The answer may come after its claim had run out: it is still the answer to that call.
+    let is_news = match dispatch.phase {
+        Phase::Sending => true,
+        Phase::InDoubt => !matches!(answer, Answer::Unknown { .. }),
+        _ => false,
+    };
+    if !is_news {
         if *answer == Answer::Done && dispatch.sent_at.is_none() {
             dispatch.sent_at = Some(now);
         }

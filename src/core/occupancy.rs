@@ -440,7 +440,8 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
             (Phase::InDoubt, Some(_)) if is_due => inconclusive(dispatch, payment, now),
             (Phase::InDoubt, None) if is_due => {
                 let is_listed = snapshot.listed.iter().any(|listed| listed.user == dispatch.user);
-                if is_listed || was_open_since(treatments, dispatch, now) {
+                let was_taken = dispatch.sent_at.is_some();
+                if is_listed || was_taken || was_open_since(treatments, dispatch, now) {
                     inconclusive(dispatch, payment, now);
                 } else {
                     dispatch.phase = Phase::Undone;
@@ -481,15 +482,15 @@ fn was_open_since(treatments: &Treatments, dispatch: &Dispatch, now: Time) -> bo
 /// Keeps the doubt, and looks again after a growing time.
 fn inconclusive(dispatch: &mut Dispatch, payment: &mut Payment, now: Time) {
     dispatch.failures += 1;
-    dispatch.due_at = now.plus(Backoff::LOOK.after(dispatch.failures).max(LOOK_AGAIN_MIN));
+    dispatch.due_at = now.plus(LOOK_AGAIN.after(dispatch.failures));
     let reason = Reason::on_line(ReasonCode::LookInconclusive, dispatch.line.clone());
     if payment.reason != reason {
         payment.become_(PaymentState::InDoubt, reason);
     }
 }
 
-/// The shortest time between two looks that prove nothing.
-const LOOK_AGAIN_MIN: Span = Span::from_secs(30);
+/// Times between two looks that prove nothing: only an echo or a person can settle such a doubt.
+const LOOK_AGAIN: Backoff = Backoff { first: Span::from_secs(30), longest: Span::from_secs(3_600) };
 
 /// How far the platform's clock may be from ours.
 const CLOCKS_APART_MAX: Span = Span::from_secs(60);

@@ -41,6 +41,17 @@ impl StoreError {
         Self { doing: "read a row", cause: Cause::Inconsistent { table, column, value } }
     }
 
+    /// Whether it would fail again the same way: a constraint forbids it, or a row is not ours.
+    pub fn is_contradiction(&self) -> bool {
+        match &self.cause {
+            Cause::Database(sqlx::Error::Database(error)) => {
+                error.is_unique_violation() || error.is_check_violation()
+            }
+            Cause::Inconsistent { .. } => true,
+            Cause::Database(_) | Cause::Migration(_) | Cause::Refused(_) => false,
+        }
+    }
+
     /// The database cannot be used as it is; `words` say why and what to do.
     pub(crate) fn refused(doing: &'static str, words: impl Into<String>) -> Self {
         Self { doing, cause: Cause::Refused(words.into()) }

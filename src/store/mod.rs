@@ -57,6 +57,9 @@ pub trait Store: Send + Sync {
     /// Takes up to `limit` kept events into account, oldest first; answers how many.
     async fn apply_events(&self, now: Time, limit: i64) -> Result<usize>;
 
+    /// Sets the oldest event aside that cannot be taken into account, so that the others can.
+    async fn quarantine_oldest(&self, problem: &str) -> Result<()>;
+
     /// Lists kept events, oldest first.
     async fn list_events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>>;
 

@@ -297,6 +297,8 @@ pub struct ClaimedDispatch {
     pub author: Option<UserId>,
     /// Whether the bot hook is to be set first.
     pub rehook: Rehook,
+    /// Until when the claim holds: no call may begin that could end later.
+    pub lease_until: Time,
     /// When the line was set aside.
     pub reserved_at: Time,
     /// What to write about.

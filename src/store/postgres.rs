@@ -13,6 +13,8 @@ use crate::wake::{Wake, Worker};
 
 /// Connections of one replica.
 const CONNECTIONS: u32 = 10;
+/// Connections of one replica that only keep events.
+const CONNECTIONS_FOR_EVENTS: u32 = 2;
 /// How long to wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a statement may wait for a lock, in milliseconds: somebody else's forgotten
@@ -44,6 +46,9 @@ pub use sql::SqlStore as PostgresStore;
 #[derive(Debug)]
 struct Engine {
     pool: sqlx::PgPool,
+    /// Events have connections of their own: decisions that wait for each other must not keep
+    /// them out.
+    events: sqlx::PgPool,
     wake: Wake,
 }
 
@@ -54,18 +59,22 @@ impl Engine {
 
     /// One decision at a time over all replicas, as on SQLite.
     async fn serial(&self) -> Result<sqlx::Transaction<'static, Db>> {
-        self.alone("decisions").await
+        self.alone(self.write().await?, "decisions").await
     }
 
     /// One batch of events at a time: replicas that keep the same events in another order would
     /// wait for each other for ever, and an id would be seen before a smaller one.
     async fn intake(&self) -> Result<sqlx::Transaction<'static, Db>> {
-        self.alone("events").await
+        let tx = self.events.begin().await.doing("begin a transaction for events")?;
+        self.alone(tx, "events").await
     }
 
     /// A transaction that only one of all replicas is in.
-    async fn alone(&self, subject: &'static str) -> Result<sqlx::Transaction<'static, Db>> {
-        let mut tx = self.write().await?;
+    async fn alone(
+        &self,
+        mut tx: sqlx::Transaction<'static, Db>,
+        subject: &'static str,
+    ) -> Result<sqlx::Transaction<'static, Db>> {
         // The lock is of the schema, so that two Freelines in one database do not wait for each
         // other.
         sqlx::query(
@@ -101,6 +110,7 @@ impl Engine {
     }
 
     async fn close(&self) {
+        self.events.close().await;
         self.pool.close().await;
     }
 }
@@ -113,15 +123,12 @@ impl PostgresStore {
             ("lock_timeout", LOCK_WAIT_MS),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS),
         ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(PATIENCE)
-            .connect_with(options)
-            .await
-            .doing("connect to PostgreSQL")?;
+        let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
+        let events = pool(CONNECTIONS_FOR_EVENTS).connect_lazy_with(options.clone());
+        let pool = pool(CONNECTIONS).connect_with(options).await.doing("connect to PostgreSQL")?;
         sqlx::migrate!("migrations/postgres").run(&pool).await.doing("migrate the database")?;
         tasks.spawn("wake listener", listen(pool.clone(), wake.clone(), tasks.clone()));
-        Ok(Self::new(Engine { pool, wake }, rules))
+        Ok(Self::new(Engine { pool, events, wake }, rules))
     }
 }
 

@@ -42,6 +42,9 @@ pub enum Synced {
     Partly,
 }
 
+/// After so many calls in a row without an answer the rest is left for later: other work waits.
+const FAILURES_IN_A_ROW_MAX: u32 = 3;
+
 /// Compares and sets the hooks of `targets`; `tick` is called between any two calls.
 pub async fn sync(
     parts: &Parts,
@@ -55,7 +58,11 @@ pub async fn sync(
     let listed: BTreeMap<LineId, PlatformLine> =
         listed.into_iter().map(|line| (line.line.clone(), line)).collect();
     let mut synced = Synced::Whole;
+    let mut failed_in_a_row = 0;
     for target in targets {
+        if failed_in_a_row >= FAILURES_IN_A_ROW_MAX {
+            break;
+        }
         let mut all_set = true;
         for kind in policy.kinds() {
             let known = target.hooks.iter().find(|hook| hook.kind == *kind);
@@ -64,6 +71,9 @@ pub async fn sync(
             all_set &= record.state == HookState::Set;
             if again {
                 synced = Synced::Partly;
+                failed_in_a_row += 1;
+            } else {
+                failed_in_a_row = 0;
             }
             if known.is_none_or(|known| !same(known, &record)) {
                 store.record_hook(&target.line, &record).await?;
@@ -127,7 +137,11 @@ impl One<'_> {
     async fn set(&self, found: Option<&str>, now: Time) -> store::Result<(HookRecord, bool)> {
         let line = &self.target.line;
         let was_set = self.known.is_some_and(|known| known.state == HookState::Set);
-        if was_set && found != Some(self.policy.url.as_str()) {
+        let is_gone = found != Some(self.policy.url.as_str());
+        if was_set && !is_gone {
+            // Set with other credentials than ours now: what came with those may have been refused.
+            self.parts.store.record_hooked(line, false, now).await?;
+        } else if was_set {
             // The platform forgot it, or somebody moved it: what happened since was not heard.
             tracing::warn!(line.id = %line, "the {} hook of line {line} is gone, it is set anew", self.kind);
             self.parts.store.record_hooked(line, false, now).await?;

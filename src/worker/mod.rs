@@ -21,7 +21,7 @@ use crate::health::Health;
 use crate::lifecycle::Tasks;
 use crate::mail::Mailer;
 use crate::message::MessageTemplate;
-use crate::store::{self, Store};
+use crate::store::{self, Store, StoreError};
 use crate::telemetry::Chain;
 use crate::wake::{Wake, Worker};
 
@@ -98,9 +98,13 @@ pub async fn run(
             Ok(None) => continue,
             Ok(Some(pause)) => pause,
             Err(error) => {
-                let (name, error) = (kind.name(), Chain(&error));
-                tracing::error!(worker = name, %error, "the {name} could not go on: {error}");
-                AFTER_FAILURE
+                log_failure(kind, &error);
+                // Not even a ring shortens this: whoever rings would fill the log.
+                tokio::select! {
+                    () = tokio::time::sleep(AFTER_FAILURE) => {}
+                    () = tasks.stopping() => {}
+                }
+                continue;
             }
         };
         tokio::select! {
@@ -109,6 +113,11 @@ pub async fn run(
             () = tasks.stopping() => {}
         }
     }
+}
+
+fn log_failure(kind: Worker, error: &StoreError) {
+    let (name, error) = (kind.name(), Chain(error));
+    tracing::error!(worker = name, %error, "the {name} could not go on: {error}");
 }
 
 /// Steps once; answers how long to rest, `None` if there may be more to do.

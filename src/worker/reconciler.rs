@@ -37,7 +37,7 @@ pub struct Reconciler {
     started_at: Time,
     /// SQLite has one process at a time: whoever else claimed something is gone.
     is_alone: bool,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 /// When hooks are compared next, and how often that failed in a row.
@@ -53,7 +53,7 @@ impl Reconciler {
     /// A reconciler of a process that started now.
     pub fn new(parts: Parts, policy: HookPolicy, check_every: Span, is_alone: bool) -> Self {
         let started_at = parts.clock.now();
-        let state = Mutex::new(State::default());
+        let state = Arc::new(Mutex::new(State::default()));
         Self { parts, policy, check_every, started_at, is_alone, state }
     }
 
@@ -145,24 +145,28 @@ impl Reconciler {
         Ok(synced == Synced::Whole)
     }
 
-    /// Keeps the lease while a long comparison goes on.
+    /// Keeps the lease while a long step goes on.
     fn keep_lease(
         &self,
     ) -> impl Fn() -> futures::future::BoxFuture<'static, store::Result<()>> + Send + Sync + use<>
     {
         let Parts { store, clock, .. } = self.parts.clone();
         let owner: Arc<str> = self.owner().into();
-        let kept_at = Arc::new(Mutex::new(clock.now()));
+        let state = Arc::clone(&self.state);
         move || {
             let now = clock.now();
-            let mut last = kept_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if now.since(*last) < KEEP_AFTER {
+            let kept_at = state.lock().unwrap_or_else(PoisonError::into_inner).kept_at;
+            if now.since(kept_at) < KEEP_AFTER {
                 return futures::future::ready(Ok(())).boxed();
             }
-            *last = now;
-            let (store, owner) = (Arc::clone(&store), Arc::clone(&owner));
+            let (store, owner, state) =
+                (Arc::clone(&store), Arc::clone(&owner), Arc::clone(&state));
             let keep = async move {
-                store.acquire_lease(LEASE, &owner, now, now.plus(LEASE_FOR)).await.map(|_| ())
+                let lease = store.acquire_lease(LEASE, &owner, now, now.plus(LEASE_FOR)).await?;
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.leads = matches!(lease, Lease::Ours(_));
+                state.kept_at = now;
+                Ok(())
             };
             keep.boxed()
         }
@@ -182,7 +186,9 @@ impl Reconciler {
             [line] => settled |= self.look_at(Some(line), &first).await?,
             _ => settled |= self.look_at(None, &first).await?,
         }
+        let tick = self.keep_lease();
         for line in doubts {
+            tick().await?;
             settled |= self.look_at(Some(&line), std::slice::from_ref(&line)).await?;
         }
         Ok(settled)

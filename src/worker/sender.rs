@@ -6,7 +6,7 @@ use crate::connect::{HookKind, OutgoingMessage, SendMode};
 use crate::core::dispatch::Rehook;
 use crate::core::money::{Currency, Money};
 use crate::core::outcome::{Answer, NotDone};
-use crate::core::time::Time;
+use crate::core::time::{Span, Time};
 use crate::message::{MessageData, MessageTemplate};
 use crate::store::bounds::CLAIM_LEASE;
 use crate::store::{self, About, ClaimedDispatch};
@@ -15,6 +15,9 @@ use crate::worker::{Parts, Step};
 
 /// Messages under way at once in one process: each is one lane that claims, sends, records.
 pub const LANES: usize = 8;
+
+/// The longest that one call may take: its wait for the budget and its own time limit.
+const CALL_MAX: Span = Span::from_secs(13);
 
 /// One lane: claims one dispatch at a time.
 pub struct Sender {
@@ -33,6 +36,11 @@ impl Sender {
         let Parts { store, clock, .. } = &self.parts;
         let answer = match self.rehook(claimed).await? {
             Some(answer) => answer,
+            // Somebody else may take the claim for abandoned before this call has ended.
+            None if clock.now().plus(CALL_MAX) > claimed.lease_until => Answer::NotDone {
+                why: NotDone::NeverConnected("the claim was about to run out".to_owned()),
+                retry_after: None,
+            },
             None => self.parts.chat.send_message(&self.message(claimed)).await,
         };
         let (line, payment) = (&claimed.line, &claimed.about.payment.id);

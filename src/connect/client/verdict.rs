@@ -44,6 +44,8 @@ pub(super) fn judge_reply(reply: Reply, now: Time) -> Result<Vec<u8>, Answer> {
             let retry_after = reply.retry_after.and_then(|text| read_retry_after(&text, now));
             Err(Answer::NotDone { why: NotDone::RateLimited, retry_after })
         }
+        // A gateway's 408 says that it gave up waiting, not that the work was not done.
+        (408, _) => Err(Answer::Unknown { detail: "408, a gateway gave up waiting".to_owned() }),
         (status @ 300..=499, _) => {
             let text = read_words(&reply.body, &reply.content_type);
             Err(Answer::Refused { status, text })
@@ -216,6 +218,7 @@ mod tests {
                 200 => "done",
                 401 => "unauthorized",
                 429 => "rate limited",
+                408 => "unknown",
                 300..=499 => "refused",
                 _ => "unknown",
             };

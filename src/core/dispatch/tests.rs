@@ -279,7 +279,9 @@ fn an_answer_that_comes_too_late_decides_nothing() {
         not_done(NotDone::RateLimited, None),
     ];
     for phase in Phase::ALL.iter().copied().filter(|phase| *phase != Phase::Sending) {
-        for answer in &answers {
+        let is_doubt = phase == Phase::InDoubt;
+        let decides = |answer: &&Answer| is_doubt && !matches!(answer, Answer::Unknown { .. });
+        for answer in answers.iter().filter(|answer| !decides(answer)) {
             let before = dispatch(1, "L1", phase);
             let mut after = before.clone();
             let mut payment = payment(1, PaymentState::Dispatched);
@@ -291,6 +293,22 @@ fn an_answer_that_comes_too_late_decides_nothing() {
             assert_eq!(after, Dispatch { sent_at, ..before }, "{phase} {answer:?}");
         }
     }
+}
+
+#[test]
+fn an_answer_that_comes_after_its_claim_ran_out_still_settles_the_doubt() {
+    let policy = Policy { mode: SendMode::Bot, in_doubt_after: Span::from_secs(30) };
+    let check = |answer: &Answer, phase, state| {
+        let mut dispatch = dispatch(1, "L1", Phase::InDoubt);
+        let mut payment = payment(1, PaymentState::InDoubt);
+        conclude(&mut dispatch, &mut payment, answer, policy, at(100));
+        assert_eq!((dispatch.phase, payment.state), (phase, state), "{answer:?}");
+    };
+    check(&Answer::Done, Phase::Sent, PaymentState::Dispatched);
+    check(&refused(404, ""), Phase::Refused, PaymentState::Queued);
+    check(&not_done(NotDone::RateLimited, None), Phase::Reserved, PaymentState::Sending);
+    let unknown = Answer::Unknown { detail: String::new() };
+    check(&unknown, Phase::InDoubt, PaymentState::InDoubt);
 }
 
 #[test]

@@ -285,7 +285,7 @@ impl World {
         let dispatch = self.view.dispatches.get_mut(&reserved[index]).unwrap();
         dispatch.phase = Phase::Sending;
         dispatch.fence += 1;
-        dispatch.claimed_at = dispatch.claimed_at.or_else(|| Some(at(self.now)));
+        dispatch.claimed_at = Some(at(self.now));
         let (id, fence, payment) = (dispatch.id, dispatch.fence, dispatch.payment.clone());
         let (line, user) = (dispatch.line.clone(), dispatch.user.clone());
         if taken {

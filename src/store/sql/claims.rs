@@ -62,6 +62,10 @@ impl AboutRow {
     }
 }
 
+/// Nothing is sent to a line whose open treatments are not known (any more).
+pub(super) const SENDABLE: &str = " AND EXISTS (SELECT 1 FROM lines l \
+     WHERE l.line_id = dispatches.line_id AND l.known_at IS NOT NULL AND l.hooked_at IS NOT NULL)";
+
 pub(super) async fn claim(
     conn: &mut Conn,
     owner: &str,
@@ -73,7 +77,7 @@ pub(super) async fn claim(
     // run it once for each row, and claim more than `limit`.
     let mut due =
         Statement::new("SELECT id FROM dispatches WHERE phase = 'reserved' AND due_at <= ");
-    due.push_bind(now.micros());
+    due.push_bind(now.micros()).push(SENDABLE);
     due.push(" ORDER BY due_at, id LIMIT ").push_bind(limit).push(dialect::SKIP_LOCKED);
     let ids: Vec<(i64,)> =
         due.build_query_as().fetch_all(&mut *conn).await.doing("find dispatches to claim")?;
@@ -83,8 +87,9 @@ pub(super) async fn claim(
     let mut update = Statement::new("UPDATE dispatches SET phase = 'sending', owner = ");
     update.push_bind(owner.to_owned());
     update.push(", lease_until = ").push_bind(lease_until.micros());
-    update.push(", fence = fence + 1, claimed_at = COALESCE(claimed_at, ");
-    update.push_bind(now.micros()).push(") WHERE phase = 'reserved' AND id IN (");
+    // Earlier calls were surely not carried out: only from this one on something can be ours.
+    update.push(", fence = fence + 1, claimed_at = ").push_bind(now.micros());
+    update.push(" WHERE phase = 'reserved' AND id IN (");
     let mut list = update.separated(", ");
     for (id,) in &ids {
         list.push_bind(*id);
@@ -114,6 +119,7 @@ pub(super) async fn claim(
             user: row.to_user.into(),
             author: row.as_author.map(Into::into),
             rehook: word("dispatches", "rehook", &row.rehook, Rehook::parse)?,
+            lease_until,
             reserved_at: Time::from_micros(row.created_at),
             about: row.about.into_about()?,
         });

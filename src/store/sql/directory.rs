@@ -26,6 +26,14 @@ pub(super) async fn replace(conn: &mut Conn, directory: &Directory, now: Time) -
     for counterparty in &directory.counterparties {
         upsert_counterparty(conn, counterparty).await?;
     }
+    // A line that comes back later is a new one: nobody looked after its hooks meanwhile.
+    for statement in [
+        "UPDATE lines SET hooked_at = NULL, known_at = NULL, look_at = NULL, look_failures = 0 \
+         WHERE present = 0",
+        "DELETE FROM hooks WHERE line_id IN (SELECT line_id FROM lines WHERE present = 0)",
+    ] {
+        sqlx::query(statement).execute(&mut *conn).await.doing("forget lines that left")?;
+    }
     payments::mark_all(conn).await?;
     settle(conn, now).await
 }

@@ -120,8 +120,9 @@ async fn waiting(
     manager: &ManagerId,
     stuck: &BTreeSet<UserId>,
 ) -> Result<Vec<Waiting>> {
-    let mut wanted =
-        Statement::new("SELECT id, user_id FROM payments WHERE state = 'queued' AND manager_id = ");
+    let mut wanted = Statement::new(
+        "SELECT id, user_id FROM payments WHERE state = 'queued' AND recheck = 0 AND manager_id = ",
+    );
     wanted.push_bind(manager.as_str().to_owned());
     if !stuck.is_empty() {
         wanted.push(" AND user_id NOT IN (");

@@ -191,6 +191,18 @@ async fn write_fate(conn: &mut Conn, ids: &[i64], fate: EventState) -> Result<()
     update.build().execute(conn).await.doing("write what became of events").map(|_| ())
 }
 
+pub(super) async fn quarantine_oldest(conn: &mut Conn, problem: &str) -> Result<()> {
+    sqlx::query(
+        "UPDATE events SET state = 'quarantined', problem = $1 \
+         WHERE id = (SELECT MIN(id) FROM events WHERE state = 'new')",
+    )
+    .bind(problem.to_owned())
+    .execute(conn)
+    .await
+    .doing("set an event aside")
+    .map(|_| ())
+}
+
 #[derive(FromRow)]
 struct EventRow {
     id: i64,

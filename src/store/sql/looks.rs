@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::rows::{DISPATCH, DispatchRow};
 use super::view::{self, About};
-use super::{Conn, Statement, lines};
+use super::{Conn, Statement, events, lines};
 use crate::core::dispatch::Dispatch;
 use crate::core::id::LineId;
 use crate::core::occupancy::{Listed, Snapshot, apply_snapshot};
 use crate::core::retry::Backoff;
 use crate::core::time::Time;
-use crate::store::Result;
+use crate::store::bounds::EVENTS_PER_BATCH;
 use crate::store::error::Doing;
+use crate::store::{Result, Rules};
 
 /// What the index of dispatches that wait for a look covers.
 const WAITS_FOR_LOOK: &str = "(phase = 'in_doubt' OR (phase = 'sent' AND treatment_id IS NULL))";
@@ -30,11 +31,14 @@ pub(super) async fn due(conn: &mut Conn, now: Time, limit: i64) -> Result<Vec<Li
 
 pub(super) async fn record(
     conn: &mut Conn,
+    rules: &Rules,
     line: &LineId,
     listed: &[Listed],
     requested_at: Time,
     now: Time,
 ) -> Result<()> {
+    // A look must not prove absent what waits among the events that were not taken in yet.
+    while events::apply(conn, rules, now, EVENTS_PER_BATCH).await? > 0 {}
     let pairs = listed.iter().map(|one| (line.clone(), one.user.clone()));
     let pending = pending(conn, line).await?;
     // What was heard after the request is newer than its answer, and a doubt also looks at what
@@ -103,7 +107,14 @@ pub(super) async fn postpone(conn: &mut Conn, line: &LineId, now: Time) -> Resul
     doubts.build().execute(conn).await.doing("put a doubt's look off").map(|_| ())
 }
 
-pub(super) async fn forget(conn: &mut Conn, now: Time) -> Result<()> {
+pub(super) async fn forget(conn: &mut Conn, rules: &Rules, now: Time) -> Result<()> {
+    // The platform repeats what it could not deliver: echoes get the time that a fresh doubt has.
+    let grace = now.plus(rules.policy.in_doubt_after);
+    sqlx::query("UPDATE dispatches SET due_at = $1 WHERE phase = 'in_doubt' AND due_at < $1")
+        .bind(grace.micros())
+        .execute(&mut *conn)
+        .await
+        .doing("give doubts time for their echoes")?;
     // As if the hooks were set only now: a look asked for before cannot tell of what was missed.
     sqlx::query(
         "UPDATE lines SET known_at = NULL, look_failures = 0, \

@@ -122,6 +122,10 @@ impl Store for SqlStore {
         ))
     }
 
+    async fn quarantine_oldest(&self, problem: &str) -> Result<()> {
+        serial!(self, &[], |conn| events::quarantine_oldest(conn, problem))
+    }
+
     async fn list_events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>> {
         events::list(&mut *self.engine.read().await?, filter).await
     }
@@ -237,6 +241,7 @@ impl Store for SqlStore {
             .has_any(|rows| {
                 rows.push("dispatches WHERE phase = 'reserved' AND due_at <= ")
                     .push_bind(now.micros());
+                rows.push(claims::SENDABLE);
             })
             .await?
         {
@@ -295,8 +300,9 @@ impl Store for SqlStore {
         requested_at: Time,
         now: Time,
     ) -> Result<()> {
-        serial!(self, &[Worker::Dispatcher], |conn| looks::record(
+        serial!(self, &[Worker::Dispatcher, Worker::Sender], |conn| looks::record(
             conn,
+            &self.rules,
             line,
             listed,
             requested_at,
@@ -309,7 +315,7 @@ impl Store for SqlStore {
     }
 
     async fn forget_occupancy(&self, now: Time) -> Result<()> {
-        serial!(self, &[Worker::Reconciler], |conn| looks::forget(conn, now))
+        serial!(self, &[Worker::Reconciler], |conn| looks::forget(conn, &self.rules, now))
     }
 
     async fn hook_targets(&self) -> Result<Vec<HookTarget>> {
@@ -383,7 +389,7 @@ impl Store for SqlStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        let mut tx = self.engine.write().await?;
+        let mut tx = self.engine.intake().await?;
         status::touch(&mut tx).await?;
         self.engine.commit(tx, &[]).await
     }

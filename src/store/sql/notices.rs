@@ -46,7 +46,7 @@ pub(super) async fn write(
         return Ok((0, false));
     }
     let waiting: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT id, episode FROM payments WHERE state = 'queued' AND noticed < episode \
+        "SELECT id, episode FROM payments WHERE state = 'queued' AND noticed < episode AND recheck = 0 \
          AND manager_id = $1 ORDER BY received_at, id LIMIT $2",
     )
     .bind(manager.as_str().to_owned())

@@ -214,6 +214,8 @@ pub(super) async fn recheck(
                 .execute(&mut *conn)
                 .await
                 .doing("mark a payment as looked at")?;
+            // While it was marked the dispatcher passed it over.
+            lines::wake_manager(conn, &payment, now).await?;
         }
     }
     Ok(found)

@@ -76,8 +76,15 @@ pub(super) async fn next_due(conn: &mut Conn) -> Result<NextDue> {
     Ok(NextDue {
         dispatcher: one_time(conn, "SELECT MIN(due_at) FROM managers WHERE due_at IS NOT NULL")
             .await?,
-        sender: one_time(conn, "SELECT MIN(due_at) FROM dispatches WHERE phase = 'reserved'")
-            .await?,
+        sender: {
+            let mut due = super::Statement::new(
+                "SELECT MIN(due_at) FROM dispatches WHERE phase = 'reserved'",
+            );
+            due.push(super::claims::SENDABLE);
+            let found: (Option<i64>,) =
+                due.build_query_as().fetch_one(&mut *conn).await.doing("find a time")?;
+            time(found.0)
+        },
         notifier: one_time(conn, "SELECT MIN(due_at) FROM notices WHERE state = 'due'").await?,
         claims: one_time(
             conn,

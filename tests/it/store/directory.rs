@@ -40,14 +40,14 @@ on_both_engines! {
         assert_eq!(line_state(&*store, "b").await, LineState::Free);
     }
 
-    async fn a_line_that_comes_back_is_as_it_was(db) {
+    async fn a_line_that_comes_back_is_unknown_until_it_was_looked_at(db) {
         let store = db.open().await;
         furnish(&*store, [line("a", "anna")]).await;
         store.replace_directory(&directory([]), at(5)).await.unwrap();
         hear(&*store, &[text("m1", ("a", "u", "t"), at(6))], at(6)).await;
         assert_eq!(line_state(&*store, "a").await, LineState::Disabled);
         store.replace_directory(&directory([line("a", "anna")]), at(7)).await.unwrap();
-        assert_eq!(line_state(&*store, "a").await, LineState::Busy);
+        assert_eq!(line_state(&*store, "a").await, LineState::Unknown);
     }
 
     async fn a_payment_waits_while_its_only_line_is_missing_and_goes_when_it_comes_back(db) {
@@ -58,6 +58,7 @@ on_both_engines! {
         assert_eq!(dispatch(&*store, at(2)).await, []);
         assert_eq!(why(&*store, "payment-1").await, ["queued", "no_lines"]);
         store.replace_directory(&directory([line("a", "anna")]), at(3)).await.unwrap();
+        crate::support::steps::open_line(&*store, "a", at(3)).await;
         assert_eq!(dispatch(&*store, at(3)).await, pairs(&[(1, "a")]));
     }
 

@@ -39,6 +39,7 @@ on_both_engines! {
         add(&*store, payment(1), NOW).await;
         assert_eq!(store.dispatch(NOW).await.unwrap().unwrap().notices, 1);
         add(&*store, payment(2), at(1)).await;
+        while store.recheck_payments(at(1), 256).await.unwrap() > 0 {}
         assert_eq!(store.dispatch(at(1)).await.unwrap().unwrap().notices, 1);
         assert_eq!(counts(&*store).await, count("due", 2));
         let claimed = claim(&*store, at(1)).await;

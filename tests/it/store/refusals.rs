@@ -65,6 +65,7 @@ on_both_engines! {
             dispatch(&*store, at(second)).await;
             refuse(&*store, second).await;
         }
+        while store.recheck_payments(at(2), 256).await.unwrap() > 0 {}
         let round = store.dispatch(at(2)).await.unwrap().unwrap();
         assert_eq!((round.rejected, round.reserved.len()), (1, 0));
         let found = details(&*store, "payment-1").await.payment;

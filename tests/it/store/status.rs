@@ -54,11 +54,13 @@ on_both_engines! {
         }
         assert_eq!(store.next_due().await.unwrap().dispatcher, Some(at(3)));
         dispatch(&*store, at(4)).await;
+        assert_eq!(store.next_due().await.unwrap().sender, Some(at(4)));
         store.forget_occupancy(at(5)).await.unwrap();
         let due = store.next_due().await.unwrap();
         assert_eq!(
             (due.sender, due.notifier, due.reconciler),
-            (Some(at(4)), Some(at(4)), Some(at(5)))
+            (None, Some(at(4)), Some(at(5))),
+            "nothing is sent to a line that is not known"
         );
     }
 

@@ -50,6 +50,8 @@ pub(crate) async fn hear(store: &dyn Store, bodies: &[Value], now: Time) {
 pub(crate) async fn dispatch(store: &dyn Store, now: Time) -> Vec<(String, String)> {
     let mut reserved = Vec::new();
     for _ in 0..1_000 {
+        // As the dispatcher does: what the directory says comes first.
+        while store.recheck_payments(now, 256).await.unwrap() > 0 {}
         let Some(round) = store.dispatch(now).await.unwrap() else { return reserved };
         let pairs = round.reserved.iter();
         reserved.extend(pairs.map(|(p, l)| (p.as_str().to_owned(), l.as_str().to_owned())));
