@@ -58,7 +58,7 @@ on_both_engines! {
         assert_eq!(dispatch(&*store, at(2)).await, []);
         assert_eq!(why(&*store, "payment-1").await, ["queued", "no_lines"]);
         store.replace_directory(&directory([line("a", "anna")]), at(3)).await.unwrap();
-        crate::support::steps::open_line(&*store, "a", at(3)).await;
+        open_line(&*store, "a", at(3)).await;
         assert_eq!(dispatch(&*store, at(3)).await, pairs(&[(1, "a")]));
     }
 
