@@ -137,3 +137,26 @@ async fn a_held_payment_goes_out_when_a_person_releases_it(database: TestDatabas
     world.settle().await;
     assert_eq!(world.state(&id).await, "dispatched");
 }
+
+on_both!(an_event_that_contradicts_what_is_known_is_set_aside_and_the_others_go_on);
+async fn an_event_that_contradicts_what_is_known_is_set_aside_and_the_others_go_on(
+    database: TestDatabase,
+) {
+    let world = World::ready(database).await;
+    let hear = async |minute: u32, line: u16, user: &str, treatment: &str| {
+        let event = json!({ "event_type": "line", "event_source": "line", "message_type": 1,
+            "message_id": format!("m{minute}"), "message_time": format!("2026-05-28T20:{minute}:00Z"),
+            "line_id": line_id(line).as_str(), "user_id": user, "author_id": user,
+            "treatment_id": treatment, "text": "Добрый день!" });
+        let event = event.as_object().expect("an object").clone();
+        world.sandbox.broadcast(event).await.unwrap();
+        world.settle().await;
+    };
+    hear(10, 1, "anna", "t").await;
+    hear(11, 2, "anna", "x").await;
+    // The treatment of one user, on the line of their other one, in the name of somebody else.
+    hear(12, 2, "boris", "t").await;
+    hear(13, 3, "vera", "y").await;
+    assert_eq!(world.get("/status").await["events"], json!({ "new": 0, "quarantined": 1 }));
+    assert_eq!(world.line_state(&line_id(3)).await, "busy");
+}
