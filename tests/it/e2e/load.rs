@@ -4,7 +4,6 @@
 //! Here the workers run by themselves, in a process of their own, on the machine's clock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +11,12 @@ use freeline::clock::SystemClock;
 use freeline::core::number::Number;
 use freeline::lifecycle::Tasks;
 use freeline::sandbox::people::{self, PeopleConfig};
-use freeline::sandbox::{Faults, Sandbox, SandboxConfig, SandboxHandle, TECHNICAL_USER_ID};
+use freeline::sandbox::{Faults, Sandbox, SandboxConfig, SandboxHandle};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::{HOOK_TOKEN, TOKEN, TestDatabase, directory, on_both};
+use crate::support::process::{LOOK_EVERY, Service};
+use crate::support::{TestDatabase, directory, on_both};
 
 /// Payments of one run.
 const PAYMENTS: usize = 1_000;
@@ -24,98 +24,6 @@ const PAYMENTS: usize = 1_000;
 const SENDERS: usize = 8;
 /// After this time the run has failed: it takes seconds.
 const WITHIN: Duration = Duration::from_mins(4);
-/// Wait between two looks at something that another process does.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// The service as a process, which can be killed and started again.
-struct Service {
-    child: Option<Child>,
-    base: String,
-    env: Vec<(String, String)>,
-    http: reqwest::Client,
-}
-
-impl Service {
-    async fn start(database: &TestDatabase, sandbox: &SandboxHandle) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = free.local_addr().expect("its address");
-        drop(free);
-        let base = format!("http://{address}");
-        let env = [
-            ("FREELINE_LISTEN", address.to_string()),
-            ("FREELINE_METRICS_LISTEN", String::new()),
-            ("FREELINE_DATABASE_URL", database.url()),
-            ("FREELINE_HOOK_URL", format!("{base}/connect/hook/")),
-            ("FREELINE_HOOK_TOKEN", HOOK_TOKEN.to_owned()),
-            ("FREELINE_CONNECT_URL", sandbox.url()),
-            ("FREELINE_CONNECT_LOGIN", "sandbox".to_owned()),
-            ("FREELINE_CONNECT_PASSWORD", "sandbox".to_owned()),
-            ("FREELINE_CONNECT_RATE", "100000/s".to_owned()),
-            ("FREELINE_API_TOKENS", format!("erp:write:{TOKEN}")),
-            ("FREELINE_DISPATCH_USER_ID", TECHNICAL_USER_ID.to_owned()),
-            ("FREELINE_IN_DOUBT_AFTER", "5s".to_owned()),
-            ("FREELINE_LOG", "error".to_owned()),
-        ];
-        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let mut service = Self { child: None, base, env, http };
-        service.run().await;
-        service
-    }
-
-    /// Starts the process and waits until it answers.
-    async fn run(&mut self) {
-        let child = Command::new(env!("CARGO_BIN_EXE_freeline"))
-            .arg("serve")
-            .envs(self.env.iter().cloned())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the program starts");
-        self.child = Some(child);
-        let ready = async {
-            while self.http.get(format!("{}/livez", self.base)).send().await.is_err() {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::time::timeout(WITHIN, ready).await.expect("the service answers");
-    }
-
-    /// SIGKILL: it has no chance to finish anything.
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().expect("it can be killed");
-            child.wait().expect("it has ended");
-        }
-    }
-
-    async fn try_call(&self, method: reqwest::Method, path: &str, body: &Value) -> Option<Value> {
-        let call = self.http.request(method, format!("{}/api/v1{path}", self.base));
-        let answer = call.bearer_auth(TOKEN).json(body).send().await.ok()?;
-        let status = answer.status();
-        let text = answer.text().await.ok()?;
-        assert!(status.is_success() || status == 503, "{path}: {status} {text}");
-        if status.is_success() { serde_json::from_str(&text).ok() } else { None }
-    }
-
-    /// Repeats a call until it is answered, as the ERP does: the key makes that safe.
-    async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
-        let calling = async {
-            loop {
-                if let Some(answer) = self.try_call(method.clone(), path, body).await {
-                    return answer;
-                }
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::time::timeout(WITHIN, calling).await.expect("the call is answered")
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
 
 /// A platform that duplicates, reorders, and loses answers after doing the work.
 async fn sandbox(tasks: &Tasks) -> SandboxHandle {
@@ -196,7 +104,7 @@ on_both!(a_thousand_payments_go_out_once_each_against_an_ugly_platform);
 async fn a_thousand_payments_go_out_once_each_against_an_ugly_platform(database: TestDatabase) {
     let tasks = Tasks::new();
     let sandbox = sandbox(&tasks).await;
-    let service = Service::start(&database, &sandbox).await;
+    let service = Service::start(&database.url(), &sandbox, &[]).await;
     service.call(reqwest::Method::PUT, "/directory", &directory()).await;
     let service = tokio::sync::RwLock::new(service);
     let paid = pay_all(&service).await;
@@ -210,7 +118,7 @@ async fn a_thousand_payments_go_out_once_each_although_the_process_is_killed(
 ) {
     let tasks = Tasks::new();
     let sandbox = sandbox(&tasks).await;
-    let service = Service::start(&database, &sandbox).await;
+    let service = Service::start(&database.url(), &sandbox, &[]).await;
     service.call(reqwest::Method::PUT, "/directory", &directory()).await;
     let service = tokio::sync::RwLock::new(service);
     let killing = async {

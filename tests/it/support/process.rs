@@ -1,0 +1,199 @@
+//! The program as a process of its own, on the machine's clock: killed, stopped, started again.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use freeline::sandbox::{SandboxHandle, TECHNICAL_USER_ID};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::{HOOK_TOKEN, TOKEN};
+
+/// After this time a test that waits for a process has failed: it takes seconds.
+pub(crate) const WITHIN: Duration = Duration::from_mins(4);
+/// Wait between two looks at something that another process does.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// An address that was free a moment ago.
+pub(crate) async fn free_address() -> SocketAddr {
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    free.local_addr().expect("its address")
+}
+
+/// The service as a process, which can be killed and started again. It ends with this value.
+pub(crate) struct Service {
+    child: Option<Child>,
+    pub(crate) base: String,
+    env: Vec<(String, String)>,
+    http: reqwest::Client,
+    /// Its working directory and its log.
+    folder: TempDir,
+}
+
+impl Service {
+    /// Starts it on a free port; `settings` stand beside the usual ones, or in their place.
+    pub(crate) async fn start(
+        database_url: &str,
+        sandbox: &SandboxHandle,
+        settings: &[(&str, String)],
+    ) -> Self {
+        let mut service = Self::prepare(database_url, sandbox, settings).await;
+        service.run().await;
+        service
+    }
+
+    /// The same, but it does not run yet.
+    pub(crate) async fn prepare(
+        database_url: &str,
+        sandbox: &SandboxHandle,
+        settings: &[(&str, String)],
+    ) -> Self {
+        let address = free_address().await;
+        let base = format!("http://{address}");
+        let usual = [
+            ("FREELINE_LISTEN", address.to_string()),
+            ("FREELINE_METRICS_LISTEN", String::new()),
+            ("FREELINE_DATABASE_URL", database_url.to_owned()),
+            ("FREELINE_HOOK_URL", format!("{base}/connect/hook/")),
+            ("FREELINE_HOOK_TOKEN", HOOK_TOKEN.to_owned()),
+            ("FREELINE_CONNECT_URL", sandbox.url()),
+            ("FREELINE_CONNECT_LOGIN", sandbox.config().login.clone()),
+            ("FREELINE_CONNECT_PASSWORD", sandbox.config().password.clone()),
+            ("FREELINE_CONNECT_RATE", "100000/s".to_owned()),
+            ("FREELINE_API_TOKENS", format!("erp:write:{TOKEN}")),
+            ("FREELINE_DISPATCH_USER_ID", TECHNICAL_USER_ID.to_owned()),
+            ("FREELINE_IN_DOUBT_AFTER", "5s".to_owned()),
+            ("FREELINE_LOG", "warn".to_owned()),
+        ];
+        let usual = usual.into_iter().filter(|(name, _)| settings.iter().all(|(n, _)| n != name));
+        let given = settings.iter().map(|(name, value)| (*name, value.clone()));
+        let env = usual.chain(given).map(|(name, value)| (name.to_owned(), value)).collect();
+        freeline::lifecycle::install_tls();
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { child: None, base, env, http, folder }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.base.trim_start_matches("http://").parse().expect("an address")
+    }
+
+    /// Changes a setting for the next start.
+    pub(crate) fn change(&mut self, name: &str, value: impl Into<String>) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.into()));
+    }
+
+    /// Starts the process and waits until it answers.
+    pub(crate) async fn run(&mut self) {
+        self.spawn();
+        let answers = async {
+            while self.http.get(format!("{}/livez", self.base)).send().await.is_err() {
+                let ended = self.child.as_mut().expect("a process").try_wait().expect("its state");
+                assert!(ended.is_none(), "it ended with {ended:?}: {}", self.log());
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(WITHIN, answers).await.expect("the service answers");
+    }
+
+    /// Starts the process and does not wait for it.
+    pub(crate) fn spawn(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_file());
+        let child = Command::new(env!("CARGO_BIN_EXE_freeline"))
+            .arg("serve")
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(self.env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log"))
+            .spawn()
+            .expect("the program starts");
+        self.child = Some(child);
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("service.log")
+    }
+
+    /// All it has logged, over all its starts.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// The id of the running process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a process").id()
+    }
+
+    /// Sends a signal to it, by its name without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        let words = [format!("-{name}"), self.pid().to_string()];
+        let sent = Command::new("kill").args(words).status().expect("kill runs");
+        assert!(sent.success(), "SIG{name} to {}", self.pid());
+    }
+
+    /// SIGKILL: it has no chance to finish anything.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it can be killed");
+            child.wait().expect("it has ended");
+        }
+    }
+
+    /// Waits until it has ended by itself; `None` if it has not within `within`.
+    pub(crate) async fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
+        let child = self.child.as_mut().expect("a process");
+        let waiting = async {
+            loop {
+                if let Some(status) = child.try_wait().expect("its state") {
+                    return status;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let status = tokio::time::timeout(within, waiting).await.ok()?;
+        self.child = None;
+        Some(status)
+    }
+
+    /// One call of the API; `None` while it cannot be answered or answers 503.
+    pub(crate) async fn try_call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: &Value,
+    ) -> Option<Value> {
+        let call = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        let answer = call.bearer_auth(TOKEN).json(body).send().await.ok()?;
+        let status = answer.status();
+        let text = answer.text().await.ok()?;
+        assert!(status.is_success() || status == 503, "{path}: {status} {text}");
+        if status.is_success() { serde_json::from_str(&text).ok() } else { None }
+    }
+
+    /// Repeats a call until it is answered, as the ERP does: the key makes that safe.
+    pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
+        let calling = async {
+            loop {
+                if let Some(answer) = self.try_call(method.clone(), path, body).await {
+                    return answer;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(WITHIN, calling).await.expect("the call is answered")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

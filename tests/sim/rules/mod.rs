@@ -1,0 +1,1 @@
+//! The rules alone: no database, no workers.

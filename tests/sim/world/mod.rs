@@ -1,0 +1,1 @@
+//! The real workers over the real tables, with a model of the platform.
