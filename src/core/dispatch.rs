@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::id::{LineId, PaymentId, TreatmentId, UserId};
-use crate::core::line::{Line, LineState};
+use crate::core::line::{Line, LineState, Occupancy};
 use crate::core::outcome::{Answer, NotDone};
 use crate::core::payment::{Payment, PaymentState};
 use crate::core::retry::Backoff;
@@ -88,7 +88,8 @@ pub struct Dispatch {
     pub user: UserId,
     /// The specialist written as.
     pub author: Option<UserId>,
-    /// Which of the line's places it holds; `None` when a move or the platform put it beyond them.
+    /// Which of the line's places it holds; `None` when a move or the platform put it beyond them,
+    /// and when only a person can settle its doubt.
     pub slot: Option<i64>,
     /// Where it is.
     pub phase: Phase,
@@ -110,6 +111,14 @@ pub struct Dispatch {
     pub rehook: Rehook,
     /// `message_id` of its echo: both kinds of hook deliver the same echo.
     pub echo: Option<String>,
+}
+
+impl Dispatch {
+    /// Whether its doubt is one that no look can settle, only its echo or a person: it no longer
+    /// keeps others from its line.
+    pub const fn needs_person(&self) -> bool {
+        matches!(self.phase, Phase::InDoubt) && self.slot.is_none()
+    }
 }
 
 /// A payment that waits, as much of it as a choice needs.
@@ -265,7 +274,7 @@ pub fn conclude(
         return Consequence::Nothing;
     }
     dispatch.lease_until = None;
-    match answer {
+    let consequence = match answer {
         Answer::Done => {
             taken(dispatch, payment, now, Reason::plain(ReasonCode::MessageTaken));
             Consequence::Nothing
@@ -281,7 +290,54 @@ pub fn conclude(
         Answer::Refused { status, text } => {
             refused(dispatch, payment, (*status, text), policy.mode, now)
         }
+    };
+    // Its place may be somebody else's by now.
+    if dispatch.phase == Phase::Reserved && dispatch.slot.is_none() {
+        give_back(dispatch, payment, payment.reason.clone());
     }
+    consequence
+}
+
+/// A reservation for which nothing was sent yet, as the line sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Untouched {
+    /// Its dispatch.
+    pub dispatch: i64,
+    /// Its user has an open treatment on the line by now, and it does not count as reserved.
+    pub user_present: bool,
+    /// The line is still one of the payment's manager.
+    pub of_manager: bool,
+}
+
+/// Which of a line's untouched reservations, oldest first, it cannot serve any more, and why:
+/// somebody else was faster, or a person has changed the line. Their payments find another line.
+pub fn surplus(occupancy: Occupancy, untouched: &[Untouched]) -> Vec<(i64, ReasonCode)> {
+    let unfit = |one: &Untouched| match occupancy.state() {
+        LineState::Disabled => Some(ReasonCode::LineDisabled),
+        LineState::Paused => Some(ReasonCode::LinePaused),
+        _ if one.user_present => Some(ReasonCode::UserOnLine),
+        _ if !one.of_manager => Some(ReasonCode::LineOfOther),
+        _ => None,
+    };
+    let mut returned: Vec<(i64, ReasonCode)> =
+        untouched.iter().filter_map(|one| Some((one.dispatch, unfit(one)?))).collect();
+    // What is open there must be known: nothing is sent before that.
+    if occupancy.state() == LineState::Unknown {
+        return returned;
+    }
+    let fit = || untouched.iter().filter(|one| unfit(one).is_none());
+    let leaving = untouched.iter().filter(|one| unfit(one).is_some() && !one.user_present).count();
+    let wanted = occupancy.open + occupancy.reserved - i64::try_from(leaving).unwrap_or(i64::MAX);
+    let over = usize::try_from(wanted - occupancy.capacity).unwrap_or(0);
+    returned.extend(fit().rev().take(over).map(|one| (one.dispatch, ReasonCode::LineBusy)));
+    returned
+}
+
+/// Gives an untouched reservation back: its payment waits for a line again.
+pub fn give_back(dispatch: &mut Dispatch, payment: &mut Payment, reason: Reason) {
+    dispatch.phase = Phase::Undone;
+    dispatch.lease_until = None;
+    payment.become_(PaymentState::Queued, reason);
 }
 
 /// The platform has the message.

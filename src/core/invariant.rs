@@ -145,7 +145,8 @@ fn waiting_for_nothing(whole: &Whole<'_>) -> Vec<Breach> {
                     treatment.is_open() && treatment.line == line.id && treatment.user == *user
                 });
                 let is_under_way = whole.dispatches.iter().any(|dispatch| {
-                    dispatch.phase.is_active() && dispatch.line == line.id && dispatch.user == *user
+                    let is_there = dispatch.line == line.id && dispatch.user == *user;
+                    is_there && dispatch.phase.is_active() && !dispatch.needs_person()
                 });
                 Some(&line.manager) == payment.manager.as_ref()
                     && line.occupancy.room() > 0

@@ -7,7 +7,6 @@ use crate::core::event::{self, Direction, Event, EventSource, Movement};
 use crate::core::id::{LineId, PaymentId, TreatmentId, UserId};
 use crate::core::number::Number;
 use crate::core::payment::{Payment, PaymentState};
-use crate::core::retry::Backoff;
 use crate::core::time::{Span, Time};
 use crate::core::treatment::{EndKind, Opener, Sign, Treatment, Treatments};
 use crate::core::why::{Reason, ReasonCode, codes};
@@ -432,17 +431,18 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
         let open = treatments.open_of(&dispatch.line, &dispatch.user);
         let is_due = dispatch.due_at <= snapshot.requested_at;
         match (dispatch.phase, open) {
+            (Phase::InDoubt, _) if dispatch.needs_person() => {}
             (Phase::InDoubt, Some(open)) if can_be_ours(dispatch, open, now) => {
                 revive(dispatch, payment, Some(open.id.clone()), now);
                 payment.note(Reason::on_line(ReasonCode::FoundByLook, dispatch.line.clone()));
             }
             // It began otherwise: whether our message is in it, only its echo or a person can say.
-            (Phase::InDoubt, Some(_)) if is_due => inconclusive(dispatch, payment, now),
+            (Phase::InDoubt, Some(_)) if is_due => inconclusive(dispatch, payment),
             (Phase::InDoubt, None) if is_due => {
                 let is_listed = snapshot.listed.iter().any(|listed| listed.user == dispatch.user);
                 let was_taken = dispatch.sent_at.is_some();
                 if is_listed || was_taken || was_open_since(treatments, dispatch, now) {
-                    inconclusive(dispatch, payment, now);
+                    inconclusive(dispatch, payment);
                 } else {
                     dispatch.phase = Phase::Undone;
                     let reason = Reason::on_line(ReasonCode::ProvenAbsent, dispatch.line.clone());
@@ -479,18 +479,14 @@ fn was_open_since(treatments: &Treatments, dispatch: &Dispatch, now: Time) -> bo
     })
 }
 
-/// Keeps the doubt, and looks again after a growing time.
-fn inconclusive(dispatch: &mut Dispatch, payment: &mut Payment, now: Time) {
-    dispatch.failures += 1;
-    dispatch.due_at = now.plus(LOOK_AGAIN.after(dispatch.failures));
+/// Keeps the doubt for its echo or a person to settle. Another look would prove no more, and what
+/// a person may never come to must not keep the line from others: its place is given back.
+fn inconclusive(dispatch: &mut Dispatch, payment: &mut Payment) {
+    dispatch.slot = None;
+    dispatch.due_at = Time::NEVER;
     let reason = Reason::on_line(ReasonCode::LookInconclusive, dispatch.line.clone());
-    if payment.reason != reason {
-        payment.become_(PaymentState::InDoubt, reason);
-    }
+    payment.become_(PaymentState::InDoubt, reason);
 }
-
-/// Times between two looks that prove nothing: only an echo or a person can settle such a doubt.
-const LOOK_AGAIN: Backoff = Backoff { first: Span::from_secs(30), longest: Span::from_secs(3_600) };
 
 /// How far the platform's clock may be from ours.
 const CLOCKS_APART_MAX: Span = Span::from_secs(60);

@@ -13,6 +13,9 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 pub struct Time(i64);
 
 impl Time {
+    /// Later than any moment: what is due then is not due at all.
+    pub const NEVER: Self = Self(i64::MAX);
+
     /// From microseconds since the Unix epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)

@@ -115,6 +115,8 @@ codes! {
         UserRefused = "user_refused",
         /// The user already has a treatment on the line.
         UserOnLine = "user_on_line",
+        /// The line is no longer one of the manager.
+        LineOfOther = "line_of_other",
         /// The manager has no line.
         NoLines = "no_lines",
     }
@@ -208,6 +210,7 @@ const fn sentence(code: ReasonCode) -> &'static str {
         R::BotHookMissing => "the bot hook of the line is not set to our address",
         R::UserRefused => "the platform refused this user on the line a short while ago",
         R::UserOnLine => "the user already has a treatment on the line",
+        R::LineOfOther => "the line is no longer one of the manager",
         R::NoLines => "the manager has no line",
     }
 }

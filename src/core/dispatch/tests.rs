@@ -330,3 +330,41 @@ fn a_platform_that_is_down_is_one_line_in_the_timeline_and_asked_less_and_less()
     doubt(&mut dispatch, &mut payment, "timeout", policy.in_doubt_after, at(200));
     assert_eq!((dispatch.failures, dispatch.due_at), (0, at(230)));
 }
+
+#[test]
+fn a_line_gives_back_the_reservations_it_can_no_longer_serve() {
+    let serving =
+        Occupancy { enabled: true, paused: false, known: true, capacity: 2, open: 0, reserved: 2 };
+    let fit = |dispatch| Untouched { dispatch, user_present: false, of_manager: true };
+    let check = |occupancy, untouched: &[Untouched], expected: &[(i64, ReasonCode)]| {
+        assert_eq!(surplus(occupancy, untouched), expected, "{occupancy:?}");
+    };
+    let both = [fit(1), fit(2)];
+    let all = |code| [(1, code), (2, code)];
+    check(serving, &both, &[]);
+    check(Occupancy { paused: true, ..serving }, &both, &all(ReasonCode::LinePaused));
+    check(Occupancy { enabled: false, ..serving }, &both, &all(ReasonCode::LineDisabled));
+    // Somebody else was faster: the youngest goes first.
+    check(Occupancy { open: 1, ..serving }, &both, &[(2, ReasonCode::LineBusy)]);
+    let full = Occupancy { open: 2, ..serving };
+    check(full, &both, &[(2, ReasonCode::LineBusy), (1, ReasonCode::LineBusy)]);
+    // Not known at this moment: it is known again before anything is sent.
+    check(Occupancy { known: false, open: 2, ..serving }, &both, &[]);
+    // What is under way already stays: only one of the three is untouched.
+    check(Occupancy { reserved: 3, open: 5, ..serving }, &both[..1], &[(1, ReasonCode::LineBusy)]);
+    // The user came by himself: the reservation counts no more, and the other one stays.
+    let came = [Untouched { user_present: true, ..fit(1) }, fit(2)];
+    check(Occupancy { open: 1, reserved: 1, ..serving }, &came, &[(1, ReasonCode::UserOnLine)]);
+    let moved = [Untouched { of_manager: false, ..fit(1) }, fit(2)];
+    check(Occupancy { open: 1, ..serving }, &moved, &[(1, ReasonCode::LineOfOther)]);
+}
+
+#[test]
+fn an_answer_that_came_after_its_place_was_given_back_does_not_take_it_again() {
+    let mut dispatch = Dispatch { slot: None, ..dispatch(1, "L1", Phase::InDoubt) };
+    let mut payment = payment(1, PaymentState::InDoubt);
+    let answer = Answer::NotDone { why: NotDone::RateLimited, retry_after: None };
+    let policy = Policy { mode: SendMode::Bot, in_doubt_after: Span::from_secs(30) };
+    conclude(&mut dispatch, &mut payment, &answer, policy, at(9));
+    assert_eq!((dispatch.phase, payment.state), (Phase::Undone, PaymentState::Queued));
+}

@@ -220,7 +220,7 @@ impl World {
             let open = treatments.all().filter(|t| t.is_open() && t.line == line.id).count();
             let pending = self.view.dispatches.values().filter(|d| {
                 let is_open = treatments.open_of(&d.line, &d.user).is_some();
-                d.line == line.id && d.phase.is_pending() && !is_open
+                d.line == line.id && d.phase.is_pending() && !d.needs_person() && !is_open
             });
             line.occupancy.open = i64::try_from(open).unwrap();
             line.occupancy.reserved = i64::try_from(pending.count()).unwrap();
@@ -230,7 +230,8 @@ impl World {
     fn dispatcher(&mut self) {
         self.count();
         let present = self.view.treatments.all().filter(|treatment| treatment.is_open());
-        let active = self.view.dispatches.values().filter(|d| d.phase.is_active());
+        let active = self.view.dispatches.values();
+        let active = active.filter(|d| d.phase.is_active() && !d.needs_person());
         let queued = self.view.payments.values().filter(|p| p.state == PaymentState::Queued);
         let mut floor = Floor {
             lines: self.lines.clone(),

@@ -396,17 +396,22 @@ fn a_repeated_close_from_before_the_call_does_not_keep_a_doubt() {
 }
 
 #[test]
-fn looks_that_prove_nothing_are_written_down_once_and_come_less_and_less() {
+fn a_doubt_that_no_look_can_settle_is_left_to_a_person_and_gives_its_place_back() {
     let mut view = view([dispatch(1, "L1", Phase::InDoubt)], PaymentState::InDoubt);
     hear(&mut view, &story("1u T1"));
-    let mut waits = Vec::new();
-    for _ in 0..9 {
-        view.dispatches.get_mut(&1).unwrap().due_at = at(30);
-        look(&mut view, "T1", at(8_000));
-        waits.push(view.dispatches[&1].due_at.since(at(9_000)).whole_secs());
+    for requested_at in [8_000, 9_000] {
+        look(&mut view, "T1", at(requested_at));
+        let left = &view.dispatches[&1];
+        assert!(left.needs_person() && left.slot.is_none() && left.due_at == Time::NEVER);
     }
-    assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
     assert_eq!(view.payments.values().next().unwrap().happened.len(), 1);
+    // What comes to the line afterwards is somebody else's.
+    hear(&mut view, &story("82s T1"));
+    look(&mut view, "T2 begun=9100", at(9_200));
+    assert_eq!(told(&view), "in_doubt - -: look_inconclusive; in_doubt L1 -");
+    // Its own echo settles it whenever it comes.
+    hear(&mut view, [&event("1s T1 says=FL-0000-0001", 0)]);
+    assert!(told(&view).contains("echo_seen"), "{}", told(&view));
 }
 
 #[test]

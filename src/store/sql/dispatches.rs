@@ -153,7 +153,8 @@ pub(super) async fn load_present(conn: &mut Conn, floor: &mut Floor) -> Result<(
     for table in [
         "SELECT line_id, user_id FROM treatments WHERE ended_at IS NULL AND line_id IN (",
         "SELECT line_id, user_id FROM dispatches \
-         WHERE phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') AND line_id IN (",
+         WHERE phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') \
+         AND NOT (phase = 'in_doubt' AND slot IS NULL) AND line_id IN (",
     ] {
         let mut wanted = Statement::new(table);
         let mut list = wanted.separated(", ");

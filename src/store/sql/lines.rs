@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::FromRow;
 
-use super::hooks;
-use super::rows::{LINE, LineRow, TREATMENT, TreatmentReportRow, one_row, time, word};
-use super::{Conn, Statement};
+use super::dispatches::payment_row;
+use super::rows::{
+    DISPATCH, DispatchRow, LINE, LineRow, TREATMENT, TreatmentReportRow, one_row, time, word,
+    write_dispatch, write_payment,
+};
+use super::{Conn, Statement, hooks, payments};
+use crate::core::dispatch::{Untouched, give_back, surplus};
 use crate::core::id::{LineId, ManagerId, PaymentId};
 use crate::core::line::LineState;
 use crate::core::payment::{Payment, PaymentState};
 use crate::core::time::Time;
+use crate::core::why::{Reason, ReasonCode};
 use crate::store::error::Doing;
 use crate::store::{LineEntry, LineFilter, LineReport, Result, TreatmentRecord};
 
@@ -47,14 +52,11 @@ pub(super) async fn refresh_states(
     if lines.is_empty() {
         return Ok(to_look_at);
     }
-    let mut wanted = select();
-    wanted.push("l.line_id IN (");
-    let mut list = wanted.separated(", ");
-    for line in lines {
-        list.push_bind(line.as_str().to_owned());
+    let mut rows = load_named(conn, lines).await?;
+    if return_surplus(conn, &rows, now).await? {
+        rows = load_named(conn, lines).await?;
     }
-    wanted.push(")");
-    for row in load(conn, &mut wanted).await? {
+    for row in rows {
         let occupancy = row.occupancy();
         let state = occupancy.state();
         if state.as_str() != row.state {
@@ -73,6 +75,72 @@ pub(super) async fn refresh_states(
         }
     }
     Ok(to_look_at)
+}
+
+async fn load_named(conn: &mut Conn, lines: &BTreeSet<LineId>) -> Result<Vec<LineRow>> {
+    let ids: Vec<String> = lines.iter().map(|line| line.as_str().to_owned()).collect();
+    let mut wanted = select();
+    wanted.push("l.line_id");
+    in_list(&mut wanted, &ids);
+    load(conn, &mut wanted).await
+}
+
+#[derive(FromRow)]
+struct UntouchedRow {
+    id: i64,
+    line_id: String,
+    manager_id: Option<String>,
+    user_present: i64,
+}
+
+/// Gives back the reservations that these lines cannot serve any more; answers whether any was.
+async fn return_surplus(conn: &mut Conn, rows: &[LineRow], now: Time) -> Result<bool> {
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    let ids: Vec<String> = rows.iter().map(|row| row.line_id.clone()).collect();
+    let mut wanted = Statement::new(
+        "SELECT d.id, d.line_id, p.manager_id, (SELECT COUNT(*) FROM treatments t \
+         WHERE t.line_id = d.line_id AND t.user_id = d.user_id AND t.ended_at IS NULL) \
+         AS user_present FROM dispatches d JOIN payments p ON p.id = d.payment_id \
+         WHERE d.phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') \
+         AND d.phase = 'reserved' AND d.line_id",
+    );
+    in_list(&mut wanted, &ids);
+    wanted.push(" ORDER BY d.id");
+    let found: Vec<UntouchedRow> =
+        wanted.build_query_as().fetch_all(&mut *conn).await.doing("load reservations")?;
+    let mut any = false;
+    for row in rows {
+        let of_line = found.iter().filter(|one| one.line_id == row.line_id);
+        let untouched = of_line.map(|one| Untouched {
+            dispatch: one.id,
+            user_present: one.user_present > 0,
+            of_manager: one.manager_id.as_ref() == Some(&row.manager_id),
+        });
+        let untouched: Vec<Untouched> = untouched.collect();
+        for (id, code) in surplus(row.occupancy(), &untouched) {
+            return_one(conn, id, code, now).await?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+async fn return_one(conn: &mut Conn, id: i64, code: ReasonCode, now: Time) -> Result<()> {
+    let mut wanted = Statement::new("SELECT ");
+    wanted.push(DISPATCH).push(" FROM dispatches d WHERE d.id = ").push_bind(id);
+    let row: DispatchRow =
+        wanted.build_query_as().fetch_one(&mut *conn).await.doing("load a reservation")?;
+    let mut dispatch = row.into_dispatch()?;
+    let mut payment = payment_row(conn, &dispatch.payment).await?.to_payment()?;
+    let reason = Reason::on_line(code, dispatch.line.clone());
+    give_back(&mut dispatch, &mut payment, reason);
+    write_dispatch(conn, &dispatch).await?;
+    write_payment(conn, &payment, now).await?;
+    // The directory may have changed while it was on its way.
+    payments::mark(conn, &payment.id).await?;
+    wake_manager(conn, &payment, now).await
 }
 
 /// Has the dispatcher look at a manager from `at` on.
@@ -210,7 +278,7 @@ async fn reservations(
     let mut wanted = Statement::new(
         "SELECT line_id, payment_id, created_at FROM dispatches \
          WHERE phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') AND phase <> 'open' \
-         AND line_id",
+         AND NOT (phase = 'in_doubt' AND slot IS NULL) AND line_id",
     );
     in_list(&mut wanted, lines);
     wanted.push(" ORDER BY id");

@@ -263,7 +263,7 @@ impl Store for SqlStore {
     ) -> Result<bool> {
         let wake = match answer {
             Answer::Done => &[][..],
-            Answer::NotDone { .. } => &[Worker::Sender][..],
+            Answer::NotDone { .. } => &[Worker::Sender, Worker::Dispatcher][..],
             Answer::Refused { .. } => &[Worker::Dispatcher, Worker::Sender][..],
             Answer::Unknown { .. } => &[Worker::Reconciler][..],
         };

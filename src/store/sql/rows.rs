@@ -303,6 +303,7 @@ pub(super) const LINE: &str = "l.line_id, l.name, l.manager_id, l.capacity, l.po
          AS open_count, \
      (SELECT COUNT(*) FROM dispatches d WHERE d.line_id = l.line_id \
          AND d.phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') AND d.phase <> 'open' \
+        AND NOT (d.phase = 'in_doubt' AND d.slot IS NULL) \
          AND NOT EXISTS (SELECT 1 FROM treatments t WHERE t.line_id = d.line_id \
              AND t.user_id = d.user_id AND t.ended_at IS NULL)) AS reserved_count";
 

@@ -17,5 +17,6 @@ mod notices;
 mod payments;
 mod plans;
 mod refusals;
+mod returns;
 mod schema;
 mod status;
