@@ -4,6 +4,7 @@
 //! promise that a state breaks. It never repairs anything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::core::dispatch::{Dispatch, Phase};
 use crate::core::id::{LineId, PaymentId, UserId};
@@ -51,6 +52,58 @@ pub enum Breach {
     WaitsForNothing(PaymentId, LineId),
     /// Several notices for one payment and episode of waiting (5).
     NoticedTwice(PaymentId, i64),
+}
+
+impl Breach {
+    /// A short name of the broken promise that never changes.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::SentTwice(_) => "sent_twice",
+            Self::MayGoOutAgain(_) => "may_go_out_again",
+            Self::StateUnfounded(..) => "state_unfounded",
+            Self::OverCapacity(_) => "over_capacity",
+            Self::PlaceShared(..) => "place_shared",
+            Self::ChatShared(..) => "chat_shared",
+            Self::OpenTwice(..) => "open_twice",
+            Self::WaitsForNothing(..) => "waits_for_nothing",
+            Self::NoticedTwice(..) => "noticed_twice",
+        }
+    }
+}
+
+impl fmt::Display for Breach {
+    /// One sentence for people, without the full stop.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SentTwice(payment) => {
+                write!(f, "payment {payment} has several dispatches under way or taken")
+            }
+            Self::MayGoOutAgain(payment) => {
+                write!(f, "payment {payment} was taken by the platform and may go out again")
+            }
+            Self::StateUnfounded(payment, state) => {
+                write!(f, "payment {payment} is {state}, and its dispatches do not say so")
+            }
+            Self::OverCapacity(line) => {
+                write!(f, "line {line} has given away a place that it does not have")
+            }
+            Self::PlaceShared(line, slot) => {
+                write!(f, "place {slot} of line {line} is given to several dispatches")
+            }
+            Self::ChatShared(line, user) => {
+                write!(f, "several dispatches go to user {user} on line {line}")
+            }
+            Self::OpenTwice(line, user) => {
+                write!(f, "user {user} has several open treatments on line {line}")
+            }
+            Self::WaitsForNothing(payment, line) => {
+                write!(f, "payment {payment} waits although line {line} is free for it")
+            }
+            Self::NoticedTwice(payment, episode) => {
+                write!(f, "payment {payment} has several notices for its waiting number {episode}")
+            }
+        }
+    }
 }
 
 /// Every promise that is broken, none of them twice.
