@@ -90,6 +90,8 @@ pub struct Dispatch {
     pub author: Option<UserId>,
     /// Which of the line's places it holds; `None` when a move or the platform put it beyond them.
     pub slot: Option<i64>,
+    /// How many places the line had when this one was set aside.
+    pub capacity: i64,
     /// Where it is.
     pub phase: Phase,
     /// Its treatment.
