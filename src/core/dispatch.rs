@@ -199,6 +199,13 @@ pub fn stuck(floor: &Floor) -> BTreeSet<UserId> {
         .collect()
 }
 
+/// Whether those who still wait can be told that all lines are busy: before the first look at the
+/// lines nobody knows.
+pub fn can_tell_busy(floor: &Floor) -> bool {
+    let mut enabled = floor.lines.iter().filter(|line| line.occupancy.enabled).peekable();
+    enabled.peek().is_none() || enabled.any(|line| line.occupancy.known)
+}
+
 /// Why a waiting payment does not go to a line, one reason for each line of its manager.
 pub fn obstacles(floor: &Floor, user: &UserId) -> Vec<Reason> {
     if floor.lines.is_empty() {
