@@ -91,6 +91,8 @@ pub struct Dispatch {
     /// Which of the line's places it holds; `None` when a move or the platform put it beyond them,
     /// and when only a person can settle its doubt.
     pub slot: Option<i64>,
+    /// How many places the line had when this one was set aside.
+    pub capacity: i64,
     /// Where it is.
     pub phase: Phase,
     /// Its treatment.
@@ -204,6 +206,13 @@ pub fn stuck(floor: &Floor) -> BTreeSet<UserId> {
         .filter(|user| !enabled.iter().all(|line| is_refused(line, user)))
         .cloned()
         .collect()
+}
+
+/// Whether those who still wait can be told that all lines are busy: before the first look at the
+/// lines nobody knows.
+pub fn can_tell_busy(floor: &Floor) -> bool {
+    let mut enabled = floor.lines.iter().filter(|line| line.occupancy.enabled).peekable();
+    enabled.peek().is_none() || enabled.any(|line| line.occupancy.known)
 }
 
 /// Why a waiting payment does not go to a line, one reason for each line of its manager.

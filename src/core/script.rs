@@ -162,6 +162,7 @@ pub(crate) fn dispatch(id: i64, line: &str, phase: Phase) -> Dispatch {
         user: UserId::from("U1"),
         author: Some(UserId::from("specialist")),
         slot: Some(0),
+        capacity: 1,
         phase,
         treatment: None,
         fence: 1,

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -65,22 +67,29 @@ fn every_broken_promise_is_named() {
         };
     let one = |phase| dispatch(1, "L1", phase);
     let two = |phase| Dispatch { id: 2, ..dispatch(2, "L2", phase) };
+    let in_t1 = Dispatch { treatment: Some(TreatmentId::from("T1")), ..one(Phase::Open) };
     check(S::Sending, &[one(Phase::Reserved)], &[], &[]);
     check(S::Dispatched, &[one(Phase::Sent), two(Phase::Undone)], &[], &[]);
     check(S::Closed, &[one(Phase::Closed)], &[], &[]);
     check(S::Held, &[], &[], &[]);
-    check(S::Dispatched, &[one(Phase::Open), two(Phase::Sent)], &[], &[Breach::SentTwice(p1())]);
+    let both = [in_t1.clone(), two(Phase::Sent)];
+    check(S::Dispatched, &both, &[open("T1", "L1")], &[Breach::SentTwice(p1())]);
+    check(S::Dispatched, &[in_t1], &[], &[Breach::HeldByNothing(p1(), l1())]);
     check(S::Closed, &[one(Phase::Closed), two(Phase::Closed)], &[], &[Breach::SentTwice(p1())]);
     check(S::Held, &[one(Phase::Closed)], &[], &[Breach::MayGoOutAgain(p1())]);
     check(S::InDoubt, &[], &[], &[Breach::StateUnfounded(p1(), S::InDoubt)]);
     check(S::Cancelled, &[one(Phase::InDoubt)], &[], &[Breach::StateUnfounded(p1(), S::Cancelled)]);
+    let taken = [Breach::StateUnfounded(p1(), S::Cancelled)];
+    check(S::Cancelled, &[one(Phase::Closed)], &[], &taken);
     check(S::Queued, &[], &[], &[Breach::WaitsForNothing(p1(), l1())]);
     check(S::Queued, &[], &[open("T1", "L1")], &[]);
     let twice = [open("T1", "L1"), open("T2", "L1")];
     check(S::Held, &[], &twice, &[Breach::OpenTwice(l1(), UserId::from("U1"))]);
     let far = Dispatch { slot: Some(1), ..one(Phase::Reserved) };
     check(S::Sending, std::slice::from_ref(&far), &[], &[Breach::OverCapacity(l1())]);
-    check(S::Sending, &[Dispatch { slot: None, ..far }], &[], &[]);
+    check(S::Sending, &[Dispatch { slot: None, ..far.clone() }], &[], &[]);
+    // The line was made smaller since.
+    check(S::Sending, &[Dispatch { capacity: 2, ..far }], &[], &[]);
     let other = Dispatch { id: 2, payment: PaymentId::from("P2"), ..one(Phase::Reserved) };
     let shared = [Breach::PlaceShared(l1(), 0), Breach::ChatShared(l1(), UserId::from("U1"))];
     check(S::Sending, &[one(Phase::Reserved), other], &[], &shared);
@@ -264,6 +273,7 @@ impl World {
                         payment: id,
                         user: payment.user.clone().unwrap(),
                         slot,
+                        capacity: of.occupancy.capacity,
                         claimed_at: None,
                         due_at: at(self.now),
                         ..dispatch(next, line.as_str(), Phase::Reserved)

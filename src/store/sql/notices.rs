@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use super::claims::{ABOUT, ABOUT_JOINS, AboutRow};
 use super::rows::{PAYMENT, word, write_timeline};
 use super::{Conn, Statement, dialect, dispatches};
-use crate::core::dispatch::Floor;
+use crate::core::dispatch::{Floor, can_tell_busy};
 use crate::core::id::{ManagerId, PaymentId};
 use crate::core::line::LineState;
 use crate::core::retry::Backoff;
@@ -40,9 +40,7 @@ pub(super) async fn write(
     floor: &Floor,
     now: Time,
 ) -> Result<(usize, bool)> {
-    // Before the first look at the lines nobody knows whether they are busy.
-    let enabled = || floor.lines.iter().filter(|line| line.occupancy.enabled);
-    if enabled().next().is_some() && !enabled().any(|line| line.occupancy.known) {
+    if !can_tell_busy(floor) {
         return Ok((0, false));
     }
     let waiting: Vec<(String, i64)> = sqlx::query_as(

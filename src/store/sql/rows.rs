@@ -110,7 +110,7 @@ impl TreatmentReportRow {
 }
 
 pub(super) const DISPATCH: &str = "d.id, d.payment_id, d.line_id, d.user_id, d.author_id, d.slot, \
-     d.phase, d.treatment_id, d.fence, d.due_at, d.lease_until, d.failures, d.claimed_at, \
+     d.capacity, d.phase, d.treatment_id, d.fence, d.due_at, d.lease_until, d.failures, d.claimed_at, \
      d.sent_at, d.rehook, d.echo";
 
 #[derive(FromRow)]
@@ -121,6 +121,7 @@ pub(super) struct DispatchRow {
     user_id: String,
     author_id: Option<String>,
     slot: Option<i64>,
+    capacity: i64,
     phase: String,
     treatment_id: Option<String>,
     fence: i64,
@@ -142,6 +143,7 @@ impl DispatchRow {
             user: self.user_id.into(),
             author: self.author_id.map(Into::into),
             slot: self.slot,
+            capacity: self.capacity,
             phase: word("dispatches", "phase", &self.phase, Phase::parse)?,
             treatment: self.treatment_id.map(Into::into),
             fence: self.fence,
