@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
 use crate::clock::Clock;
@@ -15,7 +16,9 @@ use crate::connect::client::{ConnectClient, ConnectSettings, Timeouts};
 use crate::connect::watched::WatchedChat;
 use crate::connect::{BackAuth, Chat, hook_fingerprint, wire};
 use crate::core::dispatch::Policy;
+use crate::core::invariant::Breach;
 use crate::core::time::Span;
+use crate::findings::Findings;
 use crate::health::Health;
 use crate::http;
 use crate::ids::Ids;
@@ -27,6 +30,7 @@ use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Rules, Store};
 use crate::wake::{Wake, Worker};
+use crate::worker::auditor::Auditor;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::hooks::HookPolicy;
 use crate::worker::intake::Intake;
@@ -37,6 +41,8 @@ use crate::worker::{self, Gate, Parts, Step};
 
 /// How long the whole stop may take before what is left is dropped.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// How often what was counted is put together, so that it does not grow while nobody asks.
+const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long a call waits for the budget: short, because a claim's lease covers it.
 const BUDGET_WAIT: Duration = Duration::from_secs(3);
 
@@ -51,6 +57,7 @@ pub struct App {
     sender: Arc<Sender>,
     notifier: Arc<Notifier>,
     reconciler: Arc<Reconciler>,
+    auditor: Arc<Auditor>,
 }
 
 /// What comes from outside the settings.
@@ -70,6 +77,7 @@ impl App {
         let Surroundings { clock, ids, tasks } = around;
         let wake = Wake::default();
         let health = Arc::new(Health::default());
+        let findings = Arc::new(Findings::default());
         let template = template(settings)?;
         let mailer = mailer(settings, &clock)?;
         let chat: Arc<dyn Chat> = Arc::new(chat(settings, &clock)?);
@@ -95,6 +103,7 @@ impl App {
             clock,
             ids,
             health,
+            findings: Arc::clone(&findings),
             tasks: tasks.clone(),
             api_tokens: &settings.http.api_tokens,
             hook_auth: &settings.hook.auth,
@@ -106,6 +115,7 @@ impl App {
             sender: Arc::new(Sender::new(parts.clone(), mode, wake.clone())),
             notifier: Arc::new(Notifier(parts.clone())),
             reconciler: Arc::new(reconciler),
+            auditor: Arc::new(Auditor::new(parts.clone(), findings)),
             parts,
             tasks,
             wake,
@@ -154,6 +164,32 @@ impl App {
         });
     }
 
+    /// Shows on `listener` what is counted, at `/metrics`.
+    pub fn serve_metrics(&self, listener: TcpListener, metrics: PrometheusHandle) {
+        let upkeep = (metrics.clone(), self.tasks.clone());
+        self.tasks.spawn("upkeep of metrics", async move {
+            let (metrics, tasks) = upkeep;
+            while !tasks.is_stopping() {
+                metrics.run_upkeep();
+                tokio::select! {
+                    () = tokio::time::sleep(METRICS_UPKEEP_EVERY) => {}
+                    () = tasks.stopping() => {}
+                }
+            }
+        });
+        let shown = axum::routing::get(move || std::future::ready(metrics.render()));
+        let router = axum::Router::new().route("/metrics", shown);
+        let stopping = self.tasks.clone();
+        self.tasks.spawn("metrics", async move {
+            let served = axum::serve(listener, router)
+                .with_graceful_shutdown(async move { stopping.stopping().await })
+                .await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the listener of metrics ended: {error}");
+            }
+        });
+    }
+
     fn spawn_workers(&self) {
         let spawn = |name, kind, step: Arc<dyn Step>| {
             let (clock, wake) = (Arc::clone(&self.parts.clock), self.wake.clone());
@@ -166,6 +202,12 @@ impl App {
         }
         spawn("notifier", Worker::Notifier, Arc::<Notifier>::clone(&self.notifier));
         spawn("reconciler", Worker::Reconciler, Arc::<Reconciler>::clone(&self.reconciler));
+        spawn("auditor", Worker::Auditor, Arc::<Auditor>::clone(&self.auditor));
+    }
+
+    /// Checks now what must always be true; answers what is broken.
+    pub async fn audit(&self) -> store::Result<Vec<Breach>> {
+        self.auditor.audit().await
     }
 
     /// Steps every worker until none has anything to do; for tests, in place of running them.

@@ -140,7 +140,17 @@ async fn serve(env: &Env) -> anyhow::Result<()> {
     let around = surroundings()?;
     let listener =
         bind(settings.http.listen, "is another freeline running? Set FREELINE_LISTEN").await?;
+    let metrics = match settings.http.metrics_listen {
+        Some(address) => {
+            let remedy = "set FREELINE_METRICS_LISTEN to another one, or leave it empty";
+            Some((bind(address, remedy).await?, telemetry::series::install()?))
+        }
+        None => None,
+    };
     let app = App::build(&settings, around).await?;
+    if let Some((listener, metrics)) = metrics {
+        app.serve_metrics(listener, metrics);
+    }
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(
         "freeline {version} listens on {}, its data is in {}",

@@ -159,6 +159,7 @@ pub mod config;
 pub mod connect;
 pub mod core;
 pub mod demo;
+pub mod findings;
 pub mod health;
 pub mod http;
 pub mod ids;

@@ -20,12 +20,20 @@ pub enum Worker {
     Notifier,
     /// Sets hooks and looks at lines.
     Reconciler,
+    /// Checks what must always be true.
+    Auditor,
 }
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Intake, Self::Dispatcher, Self::Sender, Self::Notifier, Self::Reconciler];
+    pub const ALL: [Self; 6] = [
+        Self::Intake,
+        Self::Dispatcher,
+        Self::Sender,
+        Self::Notifier,
+        Self::Reconciler,
+        Self::Auditor,
+    ];
 
     /// Its name, as sent between replicas.
     pub const fn name(self) -> &'static str {
@@ -35,6 +43,7 @@ impl Worker {
             Self::Sender => "sender",
             Self::Notifier => "notifier",
             Self::Reconciler => "reconciler",
+            Self::Auditor => "auditor",
         }
     }
 
@@ -47,7 +56,7 @@ impl Worker {
 /// One bell for each worker of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Wake {
-    bells: Arc<[Notify; 5]>,
+    bells: Arc<[Notify; 6]>,
 }
 
 impl Wake {
@@ -62,13 +71,14 @@ impl Wake {
     }
 
     fn bell(&self, worker: Worker) -> &Notify {
-        let [intake, dispatcher, sender, notifier, reconciler] = &*self.bells;
+        let [intake, dispatcher, sender, notifier, reconciler, auditor] = &*self.bells;
         match worker {
             Worker::Intake => intake,
             Worker::Dispatcher => dispatcher,
             Worker::Sender => sender,
             Worker::Notifier => notifier,
             Worker::Reconciler => reconciler,
+            Worker::Auditor => auditor,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use crate::core::dispatch::{Dispatch, Phase};
 use crate::core::id::{LineId, PaymentId, UserId};
 use crate::core::line::Line;
+use crate::core::occupancy::View;
 use crate::core::payment::{Payment, PaymentState};
 use crate::core::treatment::Treatment;
 
@@ -127,6 +128,30 @@ pub fn breaches(whole: &Whole<'_>) -> Vec<Breach> {
     found.sort();
     found.dedup();
     found
+}
+
+/// The promises that a decision broke: those that hold of what it looked at, and no longer of what
+/// it made of that. Empty, unless the decision has a fault.
+pub fn broken_by(before: &View, after: &View) -> Vec<Breach> {
+    let known = of_view(before);
+    let mut found = of_view(after);
+    found.retain(|breach| !known.contains(breach));
+    found
+}
+
+fn of_view(view: &View) -> Vec<Breach> {
+    let payments: Vec<Payment> = view.payments.values().cloned().collect();
+    let dispatches: Vec<Dispatch> = view.dispatches.values().cloned().collect();
+    let treatments: Vec<Treatment> = view.treatments.all().cloned().collect();
+    breaches(&Whole {
+        payments: &payments,
+        dispatches: &dispatches,
+        treatments: &treatments,
+        lines: &[],
+        refused: &BTreeSet::new(),
+        notices: &[],
+        at_rest: false,
+    })
 }
 
 /// The phases of the dispatches of one payment.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{ApiToken, HookAuth};
+use crate::findings::Findings;
 use crate::health::Health;
 use crate::ids::Ids;
 use crate::lifecycle::Tasks;
@@ -45,6 +46,8 @@ pub struct Parts<'a> {
     pub ids: Arc<dyn Ids>,
     /// What is known of the services we depend on.
     pub health: Arc<Health>,
+    /// What the auditor found.
+    pub findings: Arc<Findings>,
     /// Where tasks are spawned, and whether a stop was asked for.
     pub tasks: Tasks,
     /// Who may call the API.
@@ -62,6 +65,7 @@ pub struct Context {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     health: Arc<Health>,
+    findings: Arc<Findings>,
     tasks: Tasks,
     tokens: Arc<auth::Tokens>,
     callback: Arc<auth::CallbackAuth>,
@@ -80,6 +84,7 @@ impl Context {
             clock: parts.clock,
             ids: parts.ids,
             health: parts.health,
+            findings: parts.findings,
             tasks: parts.tasks,
             mail_configured: parts.mail_configured,
         }

@@ -41,6 +41,7 @@ impl Service {
         let start = Time::parse_rfc3339("2026-03-05T11:07:00Z").unwrap();
         let clock = Arc::new(ManualClock::new(start));
         let context = Context::new(Parts {
+            findings: Arc::default(),
             store: Arc::clone(&store),
             clock: Arc::<ManualClock>::clone(&clock),
             ids: Arc::new(RandomIds::from_seed(7)),

@@ -10,6 +10,7 @@ use crate::core::id::LineId;
 use crate::core::line::LineState;
 use crate::core::payment::PaymentState;
 use crate::core::time::Time;
+use crate::findings::Report;
 use crate::health::Dependency;
 use crate::http::Context;
 use crate::http::lines::HookOut;
@@ -31,6 +32,39 @@ pub(super) struct StatusOut {
     hook_problems: Vec<HookProblemOut>,
     platform: DependencyOut,
     mail: MailOut,
+    audit: AuditOut,
+}
+
+/// What the auditor found: promises that are broken.
+#[derive(Serialize)]
+struct AuditOut {
+    /// `null` before the first audit.
+    at: Option<String>,
+    breaches: Vec<BreachOut>,
+    /// How many more there are.
+    others: usize,
+}
+
+#[derive(Serialize)]
+struct BreachOut {
+    code: &'static str,
+    detail: String,
+    since: String,
+}
+
+impl From<Report> for AuditOut {
+    fn from(report: Report) -> Self {
+        let breaches = report.findings.into_iter().map(|finding| BreachOut {
+            code: finding.breach.code(),
+            detail: finding.breach.to_string(),
+            since: finding.since.to_string(),
+        });
+        Self {
+            at: report.audited_at.map(|at| at.to_string()),
+            breaches: breaches.collect(),
+            others: report.others,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -87,10 +121,18 @@ pub(super) async fn show(State(context): State<Context>) -> Result<Json<StatusOu
     let report = context.store.status(now).await?;
     let platform = context.health.platform().into();
     let mail = MailOut { configured: context.mail_configured, state: context.health.mail().into() };
-    Ok(Json(status(report, platform, mail, now)))
+    let audit = context.findings.report().into();
+    Ok(Json(status(report, Around { platform, mail, audit }, now)))
 }
 
-fn status(report: StatusReport, platform: DependencyOut, mail: MailOut, now: Time) -> StatusOut {
+/// What this process knows without its database.
+struct Around {
+    platform: DependencyOut,
+    mail: MailOut,
+    audit: AuditOut,
+}
+
+fn status(report: StatusReport, around: Around, now: Time) -> StatusOut {
     let waiting = |received_at: Time| WaitingOut {
         received_at: received_at.to_string(),
         age_seconds: now.since(received_at).whole_secs(),
@@ -113,8 +155,9 @@ fn status(report: StatusReport, platform: DependencyOut, mail: MailOut, now: Tim
         last_event_at: report.last_event.map(|at| at.to_string()),
         hooks,
         hook_problems: report.hook_problems.into_iter().map(problem).collect(),
-        platform,
-        mail,
+        platform: around.platform,
+        mail: around.mail,
+        audit: around.audit,
     }
 }
 
@@ -130,6 +173,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::invariant::Breach;
+    use crate::findings::Finding;
     use crate::store::HookState;
 
     #[test]
@@ -155,8 +200,11 @@ mod tests {
         };
         let down = Dependency::Down { since: now, detail: "no route".to_owned() };
         let mail = MailOut { configured: false, state: Dependency::Untried.into() };
+        let finding = Finding { breach: Breach::SentTwice("p1".into()), since: now };
+        let audit = Report { audited_at: Some(now), findings: vec![finding], others: 0 };
+        let around = Around { platform: down.into(), mail, audit: audit.into() };
         assert_eq!(
-            serde_json::to_value(status(report, down.into(), mail, now)).unwrap(),
+            serde_json::to_value(status(report, around, now)).unwrap(),
             json!({
                 "payments": {"held": 0, "queued": 3, "sending": 0, "in_doubt": 0,
                     "dispatched": 0, "closed": 0, "rejected": 0, "cancelled": 0},
@@ -174,6 +222,9 @@ mod tests {
                     "detail": "no route"},
                 "mail": {"configured": false, "reachable": null, "at": null, "since": null,
                     "detail": null},
+                "audit": {"at": "2026-03-05T11:07:30.5Z", "others": 0, "breaches": [
+                    {"code": "sent_twice", "since": "2026-03-05T11:07:30.5Z",
+                        "detail": "payment p1 has several dispatches under way or taken"}]},
             })
         );
     }

@@ -212,6 +212,15 @@ pub trait Store: Send + Sync {
     /// Counts and ages for the status.
     async fn status(&self, now: Time) -> Result<StatusReport>;
 
+    /// What an auditor looks at: all that is under way, the payments that changed next after
+    /// `after`, and `again`; all of it as it was at one moment.
+    async fn audit(
+        &self,
+        after: Option<&Cursor>,
+        again: &[PaymentId],
+        now: Time,
+    ) -> Result<Audited>;
+
     /// Whether an event could be written now.
     async fn ping(&self) -> Result<()>;
 

@@ -1,13 +1,16 @@
 //! What goes into the store and what comes out of it.
 
-use crate::core::dispatch::Rehook;
+use std::collections::BTreeSet;
+
+use crate::core::dispatch::{Dispatch, Rehook};
 use crate::core::event::Event;
 use crate::core::id::{CounterpartyId, LineId, ManagerId, PaymentId, TreatmentId, UserId};
-use crate::core::line::LineState;
+use crate::core::invariant::{self, Breach, Whole};
+use crate::core::line::{Line, LineState};
 use crate::core::number::Number;
-use crate::core::payment::PaymentState;
+use crate::core::payment::{Payment, PaymentState};
 use crate::core::time::Time;
-use crate::core::treatment::{EndKind, Opener};
+use crate::core::treatment::{EndKind, Opener, Treatment};
 use crate::core::why::{Reason, codes};
 
 /// An event to be kept.
@@ -559,4 +562,43 @@ pub struct NextDue {
     pub reconciler: Option<Time>,
     /// The reconciler: claims that run out.
     pub claims: Option<Time>,
+}
+
+/// What an auditor looks at: everything that is under way and a page of the payments that changed,
+/// as they were at one moment.
+#[derive(Clone, Default, Debug)]
+pub struct Audited {
+    /// Payments.
+    pub payments: Vec<Payment>,
+    /// All dispatches of those payments, and all that are under way.
+    pub dispatches: Vec<Dispatch>,
+    /// Open treatments, and those of the dispatches.
+    pub treatments: Vec<Treatment>,
+    /// The lines of the directory.
+    pub lines: Vec<Line>,
+    /// Users that the platform refused on a line.
+    pub refused: BTreeSet<(LineId, UserId)>,
+    /// The notices of those payments, each with its episode.
+    pub notices: Vec<(PaymentId, i64)>,
+    /// Whether the workers had nothing left to look at.
+    pub at_rest: bool,
+    /// The last payment of the page; `None` when nothing has changed.
+    pub next: Option<Cursor>,
+    /// Whether more payments than the page holds have changed.
+    pub has_more: bool,
+}
+
+impl Audited {
+    /// Every promise that is broken in it.
+    pub fn breaches(&self) -> Vec<Breach> {
+        invariant::breaches(&Whole {
+            payments: &self.payments,
+            dispatches: &self.dispatches,
+            treatments: &self.treatments,
+            lines: &self.lines,
+            refused: &self.refused,
+            notices: &self.notices,
+            at_rest: self.at_rest,
+        })
+    }
 }

@@ -92,6 +92,12 @@ impl Engine {
         self.pool.acquire().await.doing("get a connection to read")
     }
 
+    /// A transaction that only reads, and sees all as it is at its first statement.
+    async fn snapshot(&self) -> Result<sqlx::Transaction<'static, Db>> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        self.pool.begin_with(begin).await.doing("begin to read")
+    }
+
     /// Commits, and rings for the workers here and in the other replicas.
     async fn commit(&self, mut tx: sqlx::Transaction<'static, Db>, wake: &[Worker]) -> Result<()> {
         for worker in wake {

@@ -62,6 +62,11 @@ impl Engine {
         self.readers.acquire().await.doing("get a connection to read")
     }
 
+    /// A transaction that only reads, and sees all as it is at its first statement.
+    async fn snapshot(&self) -> Result<sqlx::Transaction<'static, Db>> {
+        self.readers.begin().await.doing("begin to read")
+    }
+
     /// Commits, then rings for the workers that have something to look at.
     async fn commit(&self, tx: sqlx::Transaction<'static, Db>, wake: &[Worker]) -> Result<()> {
         tx.commit().await.doing("commit")?;

@@ -3,6 +3,8 @@
 //! Everything goes to standard error, one record per line, so that standard output stays free for
 //! what a command prints.
 
+pub mod series;
+
 use std::io::{self, IsTerminal as _};
 
 use tracing::Subscriber;
@@ -10,9 +12,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{LogFormat, LogSettings};
 
-/// A log is installed in this process already.
+/// A log, or what counts, is installed in this process already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a log is installed in this process already")]
+#[error("this process has its telemetry already")]
 pub struct AlreadyInstalled;
 
 /// Installs the log of this process: once, at its start.

@@ -25,6 +25,7 @@ use crate::store::{self, Store, StoreError};
 use crate::telemetry::Chain;
 use crate::wake::{Wake, Worker};
 
+pub mod auditor;
 pub mod dispatcher;
 pub mod hooks;
 pub mod intake;

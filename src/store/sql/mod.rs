@@ -15,13 +15,15 @@ use crate::core::payment::{Command, CommandRefused};
 use crate::core::time::Time;
 use crate::store::error::Doing;
 use crate::store::{
-    Added, ClaimedDispatch, ClaimedNotice, Counterparty, Directory, DispatchRound, EventFilter,
-    EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter, LineReport, Manager,
-    NewEvent, NewPayment, NextDue, NoticeOutcome, PaymentDetails, PaymentFilter, PaymentRecord,
-    Result, Rules, StatusReport, Store, TreatmentFilter, TreatmentRecord,
+    Added, Audited, ClaimedDispatch, ClaimedNotice, Counterparty, Cursor, Directory, DispatchRound,
+    EventFilter, EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter,
+    LineReport, Manager, NewEvent, NewPayment, NextDue, NoticeOutcome, PaymentDetails,
+    PaymentFilter, PaymentRecord, Result, Rules, StatusReport, Store, TreatmentFilter,
+    TreatmentRecord,
 };
 use crate::wake::Worker;
 
+mod audit;
 mod claims;
 mod directory;
 mod dispatches;
@@ -386,6 +388,16 @@ impl Store for SqlStore {
 
     async fn status(&self, now: Time) -> Result<StatusReport> {
         status::report(&mut *self.engine.read().await?, now).await
+    }
+
+    async fn audit(
+        &self,
+        after: Option<&Cursor>,
+        again: &[PaymentId],
+        now: Time,
+    ) -> Result<Audited> {
+        let mut tx = self.engine.snapshot().await?;
+        audit::load(&mut tx, after, again, now).await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::core::time::Time;
 use crate::core::treatment::{End, EndKind, Opener, Treatment};
 use crate::core::why::{Reason, ReasonCode};
 use crate::store::error::Doing;
-use crate::store::{NewPayment, PaymentRecord, Result, StoreError, TreatmentRecord};
+use crate::store::{Cursor, NewPayment, PaymentRecord, Result, StoreError, TreatmentRecord};
 
 /// A word of one of our enumerations, or an error that names where it stands.
 pub(super) fn word<T>(
@@ -207,6 +207,11 @@ pub(super) struct PaymentRow {
 impl PaymentRow {
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Its place in the order of changes.
+    pub(super) fn to_cursor(&self) -> Cursor {
+        Cursor { at: Time::from_micros(self.updated_at), id: self.id.clone() }
     }
 
     pub(super) const fn to_received_at(&self) -> Time {

@@ -10,6 +10,7 @@ use super::{Conn, Statement, lines, payments};
 use crate::core::dispatch::Dispatch;
 use crate::core::event::{Event, TEXT};
 use crate::core::id::{LineId, TreatmentId, UserId};
+use crate::core::invariant::broken_by;
 use crate::core::number::Number;
 use crate::core::occupancy::View;
 use crate::core::payment::PaymentState;
@@ -219,6 +220,7 @@ async fn fetch_dispatches(conn: &mut Conn, select: &mut Statement) -> Result<Vec
 
 /// Writes what differs from `before`, and brings the lines' states up to date.
 pub(super) async fn save(conn: &mut Conn, before: &View, after: &View, now: Time) -> Result<()> {
+    debug_assert_eq!(broken_by(before, after), [], "a decision breaks a promise");
     make_way(conn, before, after).await?;
     write_treatments(conn, after).await?;
     let mut lines: BTreeSet<LineId> = after.treatments.lines_touched().clone();

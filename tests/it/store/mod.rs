@@ -2,6 +2,7 @@
 
 mod answers;
 mod apply;
+mod audit;
 mod claims;
 mod commands;
 mod constraints;

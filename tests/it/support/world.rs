@@ -147,9 +147,11 @@ impl World {
             let steps = self.app.drain(STEPS_MAX).await.expect("the workers step");
             assert!(steps < STEPS_MAX, "the workers never rest");
             if steps == idle {
-                return;
+                break;
             }
         }
+        let broken = self.app.audit().await.expect("the auditor looks");
+        assert!(broken.is_empty(), "broken promises: {broken:?}");
     }
 
     /// Lets time pass while the workers run.
