@@ -1,4 +1,4 @@
-//! Keeps us and the platform of one mind: hooks, the first look at the lines, and doubts.
+//! Keeps us and the platform of one mind: hooks, the first look at the lines, doubts, silences.
 //!
 //! One replica does this for all, the one that holds the lease.
 
@@ -173,7 +173,7 @@ impl Reconciler {
     }
 
     /// Looks at the lines that want it: all at once when none of them was looked at before, one by
-    /// one to settle a doubt (`design.md` 3, point 7).
+    /// one to settle a doubt (`design.md` 3, point 7) or to break a silence.
     async fn look(&self, targets: &[HookTarget]) -> store::Result<bool> {
         let Parts { store, clock, .. } = &self.parts;
         let due = store.lines_to_look_at(clock.now(), LOOKS_PER_STEP).await?;
