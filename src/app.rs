@@ -84,7 +84,7 @@ impl App {
             health: Arc::clone(&health),
             template: Arc::new(template),
             owner: ids.uuid(clock.now()).into(),
-            gate: Gate::default(),
+            gate: Gate::new(wake.clone()),
         };
         let is_alone = matches!(settings.database, Database::Sqlite(_));
         let check_every = Span::from_duration(settings.hook.check_every);
