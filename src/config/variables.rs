@@ -235,7 +235,8 @@ pub(super) const MESSAGE_TEMPLATE: Variable = Variable::new(
 pub(super) const IN_DOUBT_AFTER: Variable = Variable::new(
     Section::Dispatch,
     "FREELINE_IN_DOUBT_AFTER",
-    "how long to wait for the echo of a message before looking at its line, from 100ms to 1h",
+    "how long to wait for the echo of a message before looking at its line, from 100ms to 1h; a look \
+     sooner than 25s after the call finds the message but does not prove it absent",
 )
 .or("30s");
 

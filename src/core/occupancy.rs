@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::dispatch::{Dispatch, Phase, TREATMENT_EXPECTED_WITHIN};
+use crate::core::dispatch::{CARRIED_OUT_WITHIN, Dispatch, Phase, TREATMENT_EXPECTED_WITHIN};
 use crate::core::event::{self, Direction, Event, EventSource, Movement};
 use crate::core::id::{LineId, PaymentId, TreatmentId, UserId};
 use crate::core::number::Number;
@@ -438,6 +438,10 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
             }
             // It began otherwise: whether our message is in it, only its echo or a person can say.
             (Phase::InDoubt, Some(_)) if is_due => inconclusive(dispatch, payment, now),
+            // The platform may still be at work on the call: not there yet is not absent.
+            (Phase::InDoubt, None) if is_due && snapshot.requested_at < carried_out(dispatch) => {
+                dispatch.due_at = carried_out(dispatch);
+            }
             (Phase::InDoubt, None) if is_due => {
                 let is_listed = snapshot.listed.iter().any(|listed| listed.user == dispatch.user);
                 let was_taken = dispatch.sent_at.is_some();
@@ -458,6 +462,11 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
             _ => {}
         }
     }
+}
+
+/// When the platform has carried out the call of a dispatch, or never will.
+fn carried_out(dispatch: &Dispatch) -> Time {
+    dispatch.claimed_at.map_or(dispatch.due_at, |claimed_at| claimed_at.plus(CARRIED_OUT_WITHIN))
 }
 
 /// When the call for a dispatch was made at the earliest, by the platform's clock.

@@ -439,3 +439,21 @@ fn a_payment_whose_treatment_is_no_longer_listed_is_closed() {
     let gone = "closed L1 T1: treatment_seen, treatment_gone; closed L1 T1";
     assert_eq!(told(&view), gone);
 }
+
+#[test]
+fn a_look_made_soon_finds_a_message_but_does_not_prove_it_absent_while_it_may_still_arrive() {
+    let soon = |listed: &str, requested_at: i64| {
+        let mut doubt = dispatch(1, "L1", Phase::InDoubt);
+        doubt.due_at = at(2);
+        let mut view = view([doubt], PaymentState::InDoubt);
+        look(&mut view, listed, at(requested_at));
+        (told(&view), view.dispatches[&1].due_at, view.dispatches[&1].failures)
+    };
+    let untouched = "in_doubt - -: ; in_doubt L1 -".to_owned();
+    // Claimed at 0: the call lasts 15 s at the most, and the platform takes 10 s at the most.
+    assert_eq!(soon("", 2), (untouched.clone(), at(25), 0));
+    assert_eq!(soon("", 24), (untouched, at(25), 0));
+    assert_eq!(soon("", 25).0, "queued - -: proven_absent; undone L1 -");
+    let found = "dispatched L1 T1: echo_seen, found_by_look, treatment_seen; open L1 T1";
+    assert_eq!(soon("T1", 2).0, found);
+}

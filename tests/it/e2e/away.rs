@@ -27,9 +27,7 @@ async fn with_a_lost_close(world: &World) -> String {
 }
 
 on_both!(after_a_minute_away_one_call_for_all_lines_finds_what_was_missed);
-async fn after_a_minute_away_one_call_for_all_lines_finds_what_was_missed(
-    database: TestDatabase,
-) {
+async fn after_a_minute_away_one_call_for_all_lines_finds_what_was_missed(database: TestDatabase) {
     let world = World::ready(database).await;
     let id = with_a_lost_close(&world).await;
     let (looks, before) = (world.looks(), looked_at(&world).await);
