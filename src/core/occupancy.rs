@@ -9,7 +9,7 @@ use crate::core::number::Number;
 use crate::core::payment::{Payment, PaymentState};
 use crate::core::retry::Backoff;
 use crate::core::time::{Span, Time};
-use crate::core::treatment::{EndKind, Opener, Sign, Treatment, Treatments};
+use crate::core::treatment::{CLOCKS_APART_MAX, EndKind, Opener, Sign, Treatment, Treatments};
 use crate::core::why::{Reason, ReasonCode, codes};
 
 /// What the rules look at: the store loads as much of it as the events at hand can concern.
@@ -87,6 +87,7 @@ fn apply_sign(view: &mut View, event: &Event, message_type: i64, sign: &Sign) ->
             treatments.end(id, sign, EndKind::Closed, None);
         }
         (event::MOVED, id) => return apply_move(view, id.as_ref(), event.movement.as_ref(), sign),
+        (event::TEXT | event::FILE, Some(id)) => treatments.written_in(id, sign),
         (_, Some(id)) => treatments.touch(id, sign),
         (event::RATED, None) => {}
         (code, None) if code == event::CLOSED || event::CLOSED_AUTOMATICALLY.contains(&code) => {
@@ -500,9 +501,6 @@ fn inconclusive(dispatch: &mut Dispatch, payment: &mut Payment, now: Time) {
 
 /// Times between two looks that prove nothing: only an echo or a person can settle such a doubt.
 const LOOK_AGAIN: Backoff = Backoff { first: Span::from_secs(30), longest: Span::from_secs(3_600) };
-
-/// How far the platform's clock may be from ours.
-const CLOCKS_APART_MAX: Span = Span::from_secs(60);
 
 #[cfg(test)]
 mod tests;
