@@ -16,3 +16,7 @@ WHERE known_at IS NOT NULL;
 UPDATE lines SET look_at = 7200000000 +
     CASE WHEN quiet_since > known_at THEN quiet_since ELSE known_at END
 WHERE quiet_since IS NOT NULL AND known_at IS NOT NULL;
+
+-- What is open on a line, without its history. SQLite takes the index made last when two would
+-- serve, and that was the one of all treatments.
+CREATE INDEX treatments_open_of_line ON treatments (line_id) WHERE ended_at IS NULL;
