@@ -95,7 +95,8 @@ impl Reconciler {
             Lease::Ours(PreviousLease::Other { until })
                 if !self.is_alone
                     && self.was_there_since_our_start(until)
-                    && now.since(until) < GAP => {}
+                    // Its holder is known to have been there when it was kept, not until its end.
+                    && now.since(until.minus(LEASE_FOR)) < GAP => {}
             Lease::Ours(_) => store.forget_occupancy(now).await?,
         }
         self.change(|state| state.hooks_at = now);
