@@ -151,7 +151,7 @@ mod tests {
         let gate = Gate::new(wake.clone());
         let has_rung = || wake.rung(Worker::Dispatcher).now_or_never().is_some();
         assert!(!gate.is_open() && !has_rung());
-        gate.clone().open();
+        gate.open();
         assert!(gate.is_open() && has_rung());
         gate.open();
         assert!(!has_rung(), "it was open already");
