@@ -92,7 +92,7 @@ impl App {
             health: Arc::clone(&health),
             template: Arc::new(template),
             owner: ids.uuid(clock.now()).into(),
-            gate: Gate::default(),
+            gate: Gate::new(wake.clone()),
         };
         let is_alone = matches!(settings.database, Database::Sqlite(_));
         let check_every = Span::from_duration(settings.hook.check_every);
@@ -267,6 +267,7 @@ pub fn rules(settings: &Settings) -> Rules {
         default_user: settings.dispatch.user.clone(),
         default_author: settings.dispatch.author.clone(),
         read_event: |body| wire::read_event(body).map_err(|unreadable| unreadable.to_string()),
+        look_after_silence: Span::from_duration(settings.dispatch.look_after_silence),
         notices_are_sent: settings.mail.is_some(),
     }
 }

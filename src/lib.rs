@@ -14,7 +14,7 @@
 //! ERP ───────POST /payments───────▶ http ──insert, commit, 201──▶ store ──wake──▶ worker::dispatcher ▶ core ▶ line set aside
 //! store ──claim──▶ worker::sender ────POST /v1/line/send/message/──▶ platform     (no transaction open meanwhile)
 //! store ──claim──▶ worker::notifier ──SMTP──▶ manager: "all lines are busy"
-//! worker::reconciler ──hooks; one look at the lines at the start, and at one line to settle a doubt──▶ platform
+//! worker::reconciler ──hooks; one look at the lines at the start, and at one line in doubt or long silent──▶ platform
 //! ```
 //!
 //! * The rules are pure functions in [`core`](mod@crate::core): they take what is, and what
@@ -31,7 +31,7 @@
 //!
 //! | where | what belongs there | what never |
 //! | --- | --- | --- |
-//! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
+//! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [silence](crate::core::silence), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
 //! | [`store`] | the trait [`Store`](store::Store), one method for each use case and transaction; one text of SQL, compiled for each engine | a rule, HTTP, the platform, mail |
 //! | [`http`] | callback, API, health: reads a request into types, asks the store, writes the answer. All routes on one screen | a rule, a worker, SQL |
 //! | [`worker`] | what happens by itself: intake, dispatcher, sender, notifier, reconciler | HTTP; a transaction held across a call |
@@ -94,7 +94,7 @@
 //! | 4 | No payment waits while a free line of its manager would take it | `managers.due_at`, wake-ups, the tick of [`worker`] | `it/e2e/main_job.rs`, `it/store/dispatch.rs` |
 //! | 5 | At most one notice for each payment and episode of waiting | `UNIQUE (payment_id, episode)` | `it/e2e/notice.rs`, `it/store/notices.rs` |
 //! | 6 | Nothing that came in is dropped; what is not understood is kept, counted, shown | `events.state = 'quarantined'` | `it/store/events.rs`, `it/store/apply.rs` |
-//! | 7 | The platform is asked for treatments once at the start, then only about a doubt | [`reconciler`](worker::reconciler) | `it/e2e/main_job.rs`, `it/e2e/hooks.rs`, `it/store/looks.rs` |
+//! | 7 | The platform is asked for treatments once at the start, and after a time in which nobody could hear events; then only about one line: to settle a doubt, or because what is open there has long been silent | [`reconciler`](worker::reconciler), [`core::silence`](crate::core::silence) | `it/e2e/main_job.rs`, `it/e2e/hooks.rs`, `it/e2e/away.rs`, `it/e2e/heal.rs`, `it/store/looks.rs` |
 //!
 //! [`core::invariant`] states 2 to 5 once more as a check of plain values.
 //!

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::config::duration::within;
 use crate::config::reader::{Expected, Reader, Reported, read_bounded};
 use crate::config::variables::{
-    DISPATCH_AUTHOR_ID, DISPATCH_MODE, DISPATCH_USER_ID, IN_DOUBT_AFTER, MESSAGE_TEMPLATE,
+    DISPATCH_AUTHOR_ID, DISPATCH_MODE, DISPATCH_USER_ID, IN_DOUBT_AFTER, LOOK_AFTER_SILENCE,
+    MESSAGE_TEMPLATE,
 };
 use crate::connect::SendMode;
 use crate::core::id::UserId;
@@ -14,6 +15,9 @@ use crate::core::id::UserId;
 const TEMPLATE_BYTES_MAX: u64 = 64 * 1024;
 const IN_DOUBT_AFTER_MIN: Duration = Duration::from_millis(100);
 const IN_DOUBT_AFTER_MAX: Duration = Duration::from_hours(1);
+/// Below it, conversations with ordinary pauses would be asked for.
+const LOOK_AFTER_SILENCE_MIN: Duration = Duration::from_mins(5);
+const LOOK_AFTER_SILENCE_MAX: Duration = Duration::from_hours(24);
 
 /// How a payment is sent to a line.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub struct DispatchSettings {
     pub template: Option<String>,
     /// How long to wait for the echo of a message before looking at its line.
     pub in_doubt_after: Duration,
+    /// How long a treatment may be open without a sign of life before its line is looked at.
+    pub look_after_silence: Duration,
 }
 
 impl DispatchSettings {
@@ -38,12 +44,17 @@ impl DispatchSettings {
         let template = reader.optional(&MESSAGE_TEMPLATE, read_template);
         let in_doubt_after =
             reader.or_default(&IN_DOUBT_AFTER, within(IN_DOUBT_AFTER_MIN, IN_DOUBT_AFTER_MAX));
+        let look_after_silence = reader.or_default(
+            &LOOK_AFTER_SILENCE,
+            within(LOOK_AFTER_SILENCE_MIN, LOOK_AFTER_SILENCE_MAX),
+        );
         Ok(Self {
             mode: mode?,
             user: user?,
             author: author?,
             template: template?,
             in_doubt_after: in_doubt_after?,
+            look_after_silence: look_after_silence?,
         })
     }
 }

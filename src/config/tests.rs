@@ -39,6 +39,7 @@ fn with_what_is_required_everything_else_has_its_default() {
     assert_eq!(settings.dispatch.user, None);
     assert_eq!(settings.dispatch.template, None);
     assert_eq!(settings.dispatch.in_doubt_after, Duration::from_secs(30));
+    assert_eq!(settings.dispatch.look_after_silence, Duration::from_hours(2));
     assert!(settings.mail.is_none());
     assert_eq!(settings.log, LogSettings::default());
 }
@@ -289,4 +290,12 @@ fn the_table_of_settings_has_a_row_for_each() {
     }
     let pipes = |line: &str| line.matches('|').count();
     assert!(table.lines().all(|line| pipes(line) == 4), "{table}");
+}
+
+#[test]
+fn looking_after_a_silence_cannot_be_switched_off() {
+    for value in ["0", "0s", "off", "4m", "25h"] {
+        let found = problems(&env_with(&[("FREELINE_LOOK_AFTER_SILENCE", value)]));
+        assert!(found.contains("expected a time from 5m to 24h"), "{value}: {found}");
+    }
 }

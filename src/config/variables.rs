@@ -106,6 +106,7 @@ pub const VARIABLES: &[Variable] = &[
     DISPATCH_AUTHOR_ID,
     MESSAGE_TEMPLATE,
     IN_DOUBT_AFTER,
+    LOOK_AFTER_SILENCE,
     SMTP_URL,
     MAIL_FROM,
     LOG,
@@ -234,9 +235,18 @@ pub(super) const MESSAGE_TEMPLATE: Variable = Variable::new(
 pub(super) const IN_DOUBT_AFTER: Variable = Variable::new(
     Section::Dispatch,
     "FREELINE_IN_DOUBT_AFTER",
-    "how long to wait for the echo of a message before looking at its line, from 100ms to 1h",
+    "how long to wait for the echo of a message before looking at its line, from 100ms to 1h; a look \
+     sooner than 25s after the call finds the message but does not prove it absent",
 )
 .or("30s");
+
+pub(super) const LOOK_AFTER_SILENCE: Variable = Variable::new(
+    Section::Dispatch,
+    "FREELINE_LOOK_AFTER_SILENCE",
+    "how long a treatment may be open without any event before its line is looked at, in case its \
+     close was lost; again after twice the time, up to once a day; from 5m to 24h",
+)
+.or("2h");
 
 pub(super) const SMTP_URL: Variable = Variable::new(
     Section::Mail,

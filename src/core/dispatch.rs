@@ -19,6 +19,13 @@ pub const REFUSAL_REMEMBERED: Span = Span::from_secs(3_600);
 /// How long to wait for the treatment of a message that the platform took, before one look.
 pub const TREATMENT_EXPECTED_WITHIN: Span = Span::from_secs(120);
 
+/// How long after its claim the platform may still carry out a call that we have given up.
+///
+/// The call ends with its claim, 15 s at the most. Then the platform may be at work on it for as
+/// long as an answer is waited for, 10 s. Before that a look that does not find the message proves
+/// nothing, however soon it was made.
+pub const CARRIED_OUT_WITHIN: Span = Span::from_secs(25);
+
 /// How a message is written into a chat (`connect-api.md` 4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendMode {

@@ -15,6 +15,7 @@ pub mod occupancy;
 pub mod outcome;
 pub mod payment;
 pub mod retry;
+pub mod silence;
 pub mod time;
 pub mod treatment;
 pub mod why;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::dispatch::{Dispatch, Phase, TREATMENT_EXPECTED_WITHIN};
+use crate::core::dispatch::{CARRIED_OUT_WITHIN, Dispatch, Phase, TREATMENT_EXPECTED_WITHIN};
 use crate::core::event::{self, Direction, Event, EventSource, Movement};
 use crate::core::id::{LineId, PaymentId, TreatmentId, UserId};
 use crate::core::number::Number;
 use crate::core::payment::{Payment, PaymentState};
 use crate::core::time::{Span, Time};
-use crate::core::treatment::{EndKind, Opener, Sign, Treatment, Treatments};
+use crate::core::treatment::{CLOCKS_APART_MAX, EndKind, Opener, Sign, Treatment, Treatments};
 use crate::core::why::{Reason, ReasonCode, codes};
 
 /// What the rules look at: the store loads as much of it as the events at hand can concern.
@@ -86,6 +86,7 @@ fn apply_sign(view: &mut View, event: &Event, message_type: i64, sign: &Sign) ->
             treatments.end(id, sign, EndKind::Closed, None);
         }
         (event::MOVED, id) => return apply_move(view, id.as_ref(), event.movement.as_ref(), sign),
+        (event::TEXT | event::FILE, Some(id)) => treatments.written_in(id, sign),
         (_, Some(id)) => treatments.touch(id, sign),
         (event::RATED, None) => {}
         (code, None) if code == event::CLOSED || event::CLOSED_AUTOMATICALLY.contains(&code) => {
@@ -438,6 +439,10 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
             }
             // It began otherwise: whether our message is in it, only its echo or a person can say.
             (Phase::InDoubt, Some(_)) if is_due => inconclusive(dispatch, payment),
+            // The platform may still be at work on the call: not there yet is not absent.
+            (Phase::InDoubt, None) if is_due && snapshot.requested_at < carried_out(dispatch) => {
+                dispatch.due_at = carried_out(dispatch);
+            }
             (Phase::InDoubt, None) if is_due => {
                 let is_listed = snapshot.listed.iter().any(|listed| listed.user == dispatch.user);
                 let was_taken = dispatch.sent_at.is_some();
@@ -458,6 +463,11 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
             _ => {}
         }
     }
+}
+
+/// When the platform has carried out the call of a dispatch, or never will.
+fn carried_out(dispatch: &Dispatch) -> Time {
+    dispatch.claimed_at.map_or(dispatch.due_at, |claimed_at| claimed_at.plus(CARRIED_OUT_WITHIN))
 }
 
 /// When the call for a dispatch was made at the earliest, by the platform's clock.
@@ -488,8 +498,6 @@ fn inconclusive(dispatch: &mut Dispatch, payment: &mut Payment) {
     payment.become_(PaymentState::InDoubt, reason);
 }
 
-/// How far the platform's clock may be from ours.
-const CLOCKS_APART_MAX: Span = Span::from_secs(60);
 
 #[cfg(test)]
 mod tests;

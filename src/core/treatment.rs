@@ -24,6 +24,9 @@ pub const LOADED_OF_PAIR: usize = 8;
 /// How far apart the two halves of one move may be: the same second was recorded.
 const HALVES_APART_MAX: Span = Span::from_secs(5);
 
+/// How far the platform's clock may be from ours.
+pub const CLOCKS_APART_MAX: Span = Span::from_secs(60);
+
 /// How many moves in a row are followed from a treatment to the one it became.
 const MOVES_MAX: usize = 16;
 
@@ -118,6 +121,15 @@ impl Treatment {
     /// Its end, unless that is only inferred.
     fn sure_end(&self) -> Option<&End> {
         self.end.as_ref().filter(|end| end.kind.weight() > 0)
+    }
+
+    /// Whether it is over only because a list of open treatments did not have it, and that list is
+    /// surely older than `at`, whatever the two clocks say.
+    fn was_unlisted_before(&self, at: Time) -> bool {
+        // No sign of life is taken in after an end: this is when the list was asked for.
+        let asked_at = self.heard_at;
+        self.end.as_ref().is_some_and(|end| end.kind == EndKind::NotListed)
+            && at > asked_at.plus(CLOCKS_APART_MAX)
     }
 
     /// Whether it was open at `at` or later, as far as is known.
@@ -257,11 +269,24 @@ impl Treatments {
 
     /// A sign of life: opens it when it is new, never when it is over.
     pub fn touch(&mut self, id: &TreatmentId, sign: &Sign) {
+        self.touch_with(id, sign, false);
+    }
+
+    /// Something was written in it, which proves it open at that time: a sign of life that also
+    /// opens it again where only a list made before did not have it.
+    pub fn written_in(&mut self, id: &TreatmentId, sign: &Sign) {
+        self.touch_with(id, sign, true);
+    }
+
+    fn touch_with(&mut self, id: &TreatmentId, sign: &Sign, proves_open: bool) {
         let treatment = match self.by_id.get(id) {
             Some(known) => {
                 let mut known = known.clone();
                 // A late sign of what is over still tells when it began.
                 known.began_by(sign);
+                if proves_open && known.was_unlisted_before(sign.at) {
+                    known.end = None;
+                }
                 if known.sure_end().is_none() {
                     // Without the event of its move heard, it is where its newest event says.
                     if sign.at >= known.last_event_at && sign.line != known.line {

@@ -28,12 +28,25 @@ pub(super) struct LineOut {
     state: &'static str,
     since: String,
     known_at: Option<String>,
+    sureness: SurenessOut,
+    last_event_at: Option<String>,
+    looked_at: Option<String>,
+    next_look_at: Option<String>,
     paused: Option<String>,
     treatments: Vec<OpenOut>,
     /// The first of `reservations`: most lines serve one treatment at a time.
     reservation: Option<ReservationOut>,
     reservations: Vec<ReservationOut>,
     hooks: Vec<HookOut>,
+}
+
+/// How sure the state is, and how old.
+#[derive(Serialize)]
+struct SurenessOut {
+    code: &'static str,
+    text: &'static str,
+    /// Since the state was last sure.
+    age_seconds: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -73,8 +86,15 @@ impl From<HookRecord> for HookOut {
     }
 }
 
-impl From<LineReport> for LineOut {
-    fn from(line: LineReport) -> Self {
+impl LineOut {
+    fn of(line: LineReport, now: Time) -> Self {
+        let (sureness, sure_at) = line.signs.sureness(now, line.look_after_silence);
+        let sureness = SurenessOut {
+            code: sureness.as_str(),
+            text: sureness.words(),
+            age_seconds: sure_at.map(|at| now.since(at).whole_secs()),
+        };
+        let written = |at: Time| at.to_string();
         let open = |treatment: TreatmentRecord| OpenOut {
             treatment_id: treatment.id.to_string(),
             user_id: treatment.user.to_string(),
@@ -97,7 +117,11 @@ impl From<LineReport> for LineOut {
             position: line.entry.position,
             state: line.state.as_str(),
             since: line.since.to_string(),
-            known_at: line.known_at.map(|at| at.to_string()),
+            known_at: line.known_at.map(written),
+            sureness,
+            last_event_at: line.signs.heard_at.map(written),
+            looked_at: line.signs.looked_at.map(written),
+            next_look_at: line.signs.look_at.map(written),
             paused: line.paused,
             treatments: line.treatments.into_iter().map(open).collect(),
             reservation: reservations.first().cloned(),
@@ -116,7 +140,9 @@ pub(super) async fn list(
     let wanted = LineFilter { limit: filter.limit + 1, ..filter.clone() };
     let found = context.store.list_lines(&wanted).await?;
     let cursor = |line: &LineReport| page::after_name(line.entry.line.as_str());
-    Ok(Json(Page::of(found, filter.limit, cursor, Into::into)))
+    let now = context.clock.now();
+    let out = |line| LineOut::of(line, now);
+    Ok(Json(Page::of(found, filter.limit, cursor, out)))
 }
 
 fn read_filter(query: Option<&str>) -> Result<LineFilter, Problem> {
@@ -143,7 +169,8 @@ pub(super) async fn show(
 async fn one(context: &Context, line: LineId) -> Result<Json<LineOut>, Problem> {
     let filter = LineFilter { line: Some(line), limit: 1, ..LineFilter::default() };
     let found = context.store.list_lines(&filter).await?.pop();
-    found.map(|line| Json(line.into())).ok_or_else(|| Problem::not_found("line"))
+    let now = context.clock.now();
+    found.map(|line| Json(LineOut::of(line, now))).ok_or_else(|| Problem::not_found("line"))
 }
 
 /// `POST /lines/{line_id}/pause`.
@@ -196,6 +223,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::silence::Signs;
+    use crate::core::time::Span;
     use crate::http::problem::FieldError;
     use crate::store::{HookState, LineEntry, StoredHookKind};
 
@@ -216,6 +245,8 @@ mod tests {
             state: LineState::Reserved,
             since: at,
             known_at: None,
+            signs: Signs { heard_at: Some(at), look_at: Some(at), ..Signs::default() },
+            look_after_silence: Span::from_secs(7_200),
             treatments: Vec::new(),
             reservations: vec![("p1".into(), at), ("p2".into(), at)],
             hooks: vec![HookRecord {
@@ -229,11 +260,14 @@ mod tests {
         };
         let epoch = "1970-01-01T00:00:00Z";
         assert_eq!(
-            serde_json::to_value(LineOut::from(line)).unwrap(),
+            serde_json::to_value(LineOut::of(line, at)).unwrap(),
             json!({
                 "line_id": "l1", "name": "Линия 1", "manager": "m1", "enabled": true,
                 "present": true, "capacity": 2, "position": 3, "state": "reserved",
                 "since": epoch, "known_at": null, "paused": null, "treatments": [],
+                "sureness": {"code": "unknown", "age_seconds": null,
+                    "text": "its hooks are not all set, or it was not looked at since"},
+                "last_event_at": epoch, "looked_at": null, "next_look_at": epoch,
                 "reservation": {"payment_id": "p1", "since": epoch},
                 "reservations": [
                     {"payment_id": "p1", "since": epoch},

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::core::id::LineId;
 use crate::core::line::LineState;
 use crate::core::payment::PaymentState;
+use crate::core::silence::Sureness;
 use crate::core::time::Time;
 use crate::findings::Report;
 use crate::health::Dependency;
@@ -24,6 +25,8 @@ type Counts = BTreeMap<String, i64>;
 pub(super) struct StatusOut {
     payments: Counts,
     lines: Counts,
+    sureness: Counts,
+    oldest_silence: Option<SilenceOut>,
     events: Counts,
     notices: Counts,
     oldest_waiting: Option<WaitingOut>,
@@ -70,6 +73,14 @@ impl From<Report> for AuditOut {
 #[derive(Serialize)]
 struct WaitingOut {
     received_at: String,
+    age_seconds: i64,
+}
+
+/// The line whose state is unsure for longest.
+#[derive(Serialize)]
+struct SilenceOut {
+    line_id: String,
+    since: String,
     age_seconds: i64,
 }
 
@@ -146,9 +157,16 @@ fn status(report: StatusReport, around: Around, now: Time) -> StatusOut {
         line_id: line.to_string(),
         hook: hook.into(),
     };
+    let silence = |(line, since): (LineId, Time)| SilenceOut {
+        line_id: line.to_string(),
+        since: since.to_string(),
+        age_seconds: now.since(since).whole_secs(),
+    };
     StatusOut {
         payments: counts(PaymentState::ALL, report.payments),
         lines: counts(LineState::ALL, report.lines),
+        sureness: counts(Sureness::ALL, report.sureness),
+        oldest_silence: report.oldest_silence.map(silence),
         events: counts(&[EventState::New, EventState::Quarantined], report.events),
         notices: report.notices.into_iter().collect(),
         oldest_waiting: report.oldest_waiting.map(waiting),
@@ -191,6 +209,8 @@ mod tests {
         let report = StatusReport {
             payments: vec![(PaymentState::Queued, 3)],
             lines: vec![(LineState::Busy, 2)],
+            sureness: vec![(Sureness::Silent, 1)],
+            oldest_silence: Time::parse_rfc3339("2026-03-05T09:06:30Z").map(|at| ("l1".into(), at)),
             events: vec![(EventState::New, 1)],
             notices: vec![("sent".to_owned(), 4)],
             oldest_waiting: Time::parse_rfc3339("2026-03-05T11:07:00Z"),
@@ -210,6 +230,9 @@ mod tests {
                     "dispatched": 0, "closed": 0, "rejected": 0, "cancelled": 0},
                 "lines": {"free": 0, "busy": 2, "reserved": 0, "paused": 0, "disabled": 0,
                     "unknown": 0},
+                "sureness": {"heard": 0, "looked": 0, "idle": 0, "silent": 1, "unknown": 0},
+                "oldest_silence": {"line_id": "l1", "since": "2026-03-05T09:06:30Z",
+                    "age_seconds": 7_260},
                 "events": {"new": 1, "quarantined": 0},
                 "notices": {"sent": 4},
                 "oldest_waiting": {"received_at": "2026-03-05T11:07:00Z", "age_seconds": 30},

@@ -42,6 +42,8 @@ pub struct Rules {
     pub default_author: Option<UserId>,
     /// Reads a kept event body; the wire format is known elsewhere.
     pub read_event: fn(&[u8]) -> std::result::Result<Event, String>,
+    /// How long a treatment may be open without a sign of life before its line is looked at.
+    pub look_after_silence: Span,
     /// Whether notices can be sent; otherwise they are only shown.
     pub notices_are_sent: bool,
 }

@@ -9,7 +9,8 @@ use crate::core::invariant::{self, Breach, Whole};
 use crate::core::line::{Line, LineState};
 use crate::core::number::Number;
 use crate::core::payment::{Payment, PaymentState};
-use crate::core::time::Time;
+use crate::core::silence::{Signs, Sureness};
+use crate::core::time::{Span, Time};
 use crate::core::treatment::{EndKind, Opener, Treatment};
 use crate::core::why::{Reason, codes};
 
@@ -456,6 +457,10 @@ pub struct LineReport {
     pub since: Time,
     /// When its open treatments were last looked at.
     pub known_at: Option<Time>,
+    /// Its signs of life.
+    pub signs: Signs,
+    /// How long a silence is waited for.
+    pub look_after_silence: Span,
     /// Its open treatments.
     pub treatments: Vec<TreatmentRecord>,
     /// Payments it is set aside for.
@@ -509,6 +514,10 @@ pub struct StatusReport {
     pub payments: Vec<(PaymentState, i64)>,
     /// Lines by state.
     pub lines: Vec<(LineState, i64)>,
+    /// Lines by how sure their state is.
+    pub sureness: Vec<(Sureness, i64)>,
+    /// The silent line that was sure longest ago, and when that was.
+    pub oldest_silence: Option<(LineId, Time)>,
     /// Events by fate.
     pub events: Vec<(EventState, i64)>,
     /// Notices by state.

@@ -62,17 +62,27 @@ pub struct Parts {
 /// Closed from the start of the process until it is clear that the lines' states are not those of
 /// a time before which nobody heard the events any more.
 #[derive(Clone, Debug, Default)]
-pub struct Gate(Arc<AtomicBool>);
+pub struct Gate {
+    is_open: Arc<AtomicBool>,
+    wake: Wake,
+}
 
 impl Gate {
-    /// From now on payments may be handed out.
+    /// A closed one that rings when it opens.
+    pub fn new(wake: Wake) -> Self {
+        Self { is_open: Arc::default(), wake }
+    }
+
+    /// From now on payments may be handed out; rings for the dispatcher, which has waited for it.
     pub fn open(&self) {
-        self.0.store(true, Ordering::Release);
+        if !self.is_open.swap(true, Ordering::AcqRel) {
+            self.wake.ring(Worker::Dispatcher);
+        }
     }
 
     /// Whether payments may be handed out.
     pub fn is_open(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.is_open.load(Ordering::Acquire)
     }
 }
 
@@ -128,4 +138,23 @@ async fn rest(step: &dyn Step, clock: &dyn Clock) -> store::Result<Option<Durati
     }
     let due = step.next_due().await?;
     Ok(Some(due.map_or(TICK, |due| due.since(clock.now()).to_duration().min(TICK))))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_gate_that_opens_rings_for_the_dispatcher_once() {
+        let wake = Wake::default();
+        let gate = Gate::new(wake.clone());
+        let has_rung = || wake.rung(Worker::Dispatcher).now_or_never().is_some();
+        assert!(!gate.is_open() && !has_rung());
+        gate.open();
+        assert!(gate.is_open() && has_rung());
+        gate.open();
+        assert!(!has_rung(), "it was open already");
+    }
 }

@@ -1,4 +1,4 @@
-//! Keeps us and the platform of one mind: hooks, the first look at the lines, and doubts.
+//! Keeps us and the platform of one mind: hooks, the first look at the lines, doubts, silences.
 //!
 //! One replica does this for all, the one that holds the lease.
 
@@ -95,7 +95,8 @@ impl Reconciler {
             Lease::Ours(PreviousLease::Other { until })
                 if !self.is_alone
                     && self.was_there_since_our_start(until)
-                    && now.since(until) < GAP => {}
+                    // Its holder is known to have been there when it was kept, not until its end.
+                    && now.since(until.minus(LEASE_FOR)) < GAP => {}
             Lease::Ours(_) => store.forget_occupancy(now).await?,
         }
         self.change(|state| state.hooks_at = now);
@@ -173,7 +174,7 @@ impl Reconciler {
     }
 
     /// Looks at the lines that want it: all at once when none of them was looked at before, one by
-    /// one to settle a doubt (`design.md` 3, point 7).
+    /// one to settle a doubt (`design.md` 3, point 7) or to break a silence.
     async fn look(&self, targets: &[HookTarget]) -> store::Result<bool> {
         let Parts { store, clock, .. } = &self.parts;
         let due = store.lines_to_look_at(clock.now(), LOOKS_PER_STEP).await?;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::connect::{HookKind, OutgoingMessage, SendMode};
-use crate::core::dispatch::Rehook;
+use crate::core::dispatch::{CARRIED_OUT_WITHIN, Rehook};
 use crate::core::money::{Currency, Money};
 use crate::core::outcome::{Answer, NotDone};
 use crate::core::time::{Span, Time};
@@ -18,6 +18,13 @@ pub const LANES: usize = 8;
 
 /// The longest that one call may take: its wait for the budget and its own time limit.
 const CALL_MAX: Span = Span::from_secs(13);
+
+/// The time limit of a call, [`Timeouts`](crate::connect::client::Timeouts).
+const ANSWERED_WITHIN: Span = Span::from_secs(10);
+const _: () = assert!(
+    CARRIED_OUT_WITHIN.micros() >= CLAIM_LEASE.micros() + ANSWERED_WITHIN.micros(),
+    "a look must not prove absent what the platform may still carry out"
+);
 
 /// One lane: claims one dispatch at a time.
 pub struct Sender {

@@ -444,3 +444,82 @@ fn a_payment_whose_treatment_is_no_longer_listed_is_closed() {
     let gone = "closed L1 T1: treatment_seen, treatment_gone; closed L1 T1";
     assert_eq!(told(&view), gone);
 }
+
+#[test]
+fn a_look_made_soon_finds_a_message_but_does_not_prove_it_absent_while_it_may_still_arrive() {
+    let soon = |listed: &str, requested_at: i64| {
+        let mut doubt = dispatch(1, "L1", Phase::InDoubt);
+        doubt.due_at = at(2);
+        let mut view = view([doubt], PaymentState::InDoubt);
+        look(&mut view, listed, at(requested_at));
+        (told(&view), view.dispatches[&1].due_at, view.dispatches[&1].failures)
+    };
+    let untouched = "in_doubt - -: ; in_doubt L1 -".to_owned();
+    // Claimed at 0: the call lasts 15 s at the most, and the platform takes 10 s at the most.
+    assert_eq!(soon("", 2), (untouched.clone(), at(25), 0));
+    assert_eq!(soon("", 24), (untouched, at(25), 0));
+    assert_eq!(soon("", 25).0, "queued - -: proven_absent; undone L1 -");
+    let found = "dispatched L1 T1: echo_seen, found_by_look, treatment_seen; open L1 T1";
+    assert_eq!(soon("T1", 2).0, found);
+}
+
+/// `L1` is looked at at `@4000` and lists nothing, then the events are heard in every order.
+#[track_caller]
+fn check_after_wrong_look(before: &str, after: &str, expected: &str) {
+    let events = story(after);
+    let mut orders = vec![Vec::new()];
+    for next in 0..events.len() {
+        let longer = orders.iter().flat_map(|order: &Vec<usize>| {
+            (0..=order.len()).map(|place| {
+                let mut longer = order.clone();
+                longer.insert(place, next);
+                longer
+            })
+        });
+        orders = longer.collect();
+    }
+    for order in orders {
+        for twice in &order {
+            let mut view = View::default();
+            hear(&mut view, &story(before));
+            look(&mut view, "", at(4_000));
+            for (place, index) in (0..).zip(order.iter().chain([twice])) {
+                apply_event(&mut view, &events[*index], at(5_000 + place));
+            }
+            let found = outcome(&view.treatments);
+            assert_eq!(found, expected, "{before} | {after} in the order {order:?}, {twice} again");
+        }
+    }
+}
+
+#[test]
+fn what_is_written_after_a_look_that_missed_its_treatment_opens_it_again_in_every_order() {
+    check_after_wrong_look("1u T1", "@4100 1u T1", "T1 L1; ");
+    check_after_wrong_look("1u T1", "@4100 70s T1 | @4200 80s T1 | @4300 53s T1", "T1 L1; ");
+    check_after_wrong_look("1u T1", "@4100 1u T1 | @4200 82s T1 | @4300 17u T1", "; T1");
+    check_after_wrong_look("1u T1", "@4100 1u T1 | @4200 90- T1 | @4150 1s T1", "; T1");
+    check_after_wrong_look("1u T1", "@4100 1u T1 | @4200 1u T2", "T2 L1; T1");
+    check_after_wrong_look("1u T1", "@4100 1u T1 | @4200 89s T1 to T2 L2", "T2 L2; T1");
+    // Late words from before the look prove nothing, nor do words that the clocks may have moved.
+    check_after_wrong_look("1u T1", "@3990 1u T1", "; T1");
+    check_after_wrong_look("1u T1", "@4059 1u T1", "; T1");
+    check_after_wrong_look("1u T1", "@4061 1u T1", "T1 L1; ");
+    check_after_wrong_look("1u T1", "@3990 1u T1 | @4100 1u T1", "T1 L1; ");
+    // What may come after a close opens nothing (late ends of sessions, assignments, ratings).
+    check_after_wrong_look("1u T1", "@4100 53s T1 | @4200 80s T1 | @4300 17u T1", "; T1");
+    check_after_wrong_look("1u T1", "@3990 82s T1", "; T1");
+    check_after_wrong_look("1u T1", "@3990 82s T1 | @4100 1u T1", "; T1");
+    // A close that was heard stays, whatever is written.
+    check_after_wrong_look("1u T1 | 82s T1", "@4100 1u T1", "; T1");
+}
+
+#[test]
+fn a_payment_closed_by_a_look_that_missed_it_goes_on_when_its_chat_does() {
+    let mut view = view([dispatch(1, "L1", Phase::Sent)], PaymentState::Dispatched);
+    hear(&mut view, &story("81s T1"));
+    look(&mut view, "", at(4_000));
+    apply_event(&mut view, &event("@4100 1u T1", 9), at(5_000));
+    let again = "dispatched L1 T1: treatment_seen, treatment_gone, treatment_seen; open L1 T1";
+    assert_eq!(told(&view), again);
+    assert_eq!(view.dispatches[&1].slot, None, "its place may be given away since");
+}

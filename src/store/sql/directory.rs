@@ -28,8 +28,8 @@ pub(super) async fn replace(conn: &mut Conn, directory: &Directory, now: Time) -
     }
     // A line that comes back later is a new one: nobody looked after its hooks meanwhile.
     for statement in [
-        "UPDATE lines SET hooked_at = NULL, known_at = NULL, look_at = NULL, look_failures = 0 \
-         WHERE present = 0",
+        "UPDATE lines SET hooked_at = NULL, known_at = NULL, look_at = NULL, look_failures = 0, \
+         quiet_since = NULL, quiet_looks = 0 WHERE present = 0",
         "DELETE FROM hooks WHERE line_id IN (SELECT line_id FROM lines WHERE present = 0)",
     ] {
         sqlx::query(statement).execute(&mut *conn).await.doing("forget lines that left")?;

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use sqlx::FromRow;
 
 use super::rows::{micros, word};
+use super::silence::{self, Sign};
 use super::view::{self, About};
 use super::{Conn, Statement, dialect};
 use crate::core::event::{Event, EventSource};
-use crate::core::occupancy::{Verdict, apply_event};
+use crate::core::id::LineId;
+use crate::core::occupancy::{Verdict, View, apply_event};
 use crate::core::time::Time;
 use crate::store::error::Doing;
 use crate::store::{EventFilter, EventRecord, EventState, Kept, NewEvent, Result, Rules};
@@ -166,11 +168,33 @@ pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64)
         fates.push((*id, fate));
     }
     view::save(conn, &before, &after, now).await?;
+    silence::watch(conn, rules, &signs(&read, &after)).await?;
     for fate in [EventState::Applied, EventState::Ignored, EventState::Quarantined] {
         let ids = fates.iter().filter(|(_, one)| *one == fate).map(|(id, _)| *id);
         write_fate(conn, &ids.collect::<Vec<_>>(), fate).await?;
     }
     Ok(fates.len())
+}
+
+/// The lines that the events name, heard of when the last of them came in, and those on which
+/// something changed.
+fn signs(
+    read: &[(i64, Time, std::result::Result<Event, String>)],
+    after: &View,
+) -> BTreeMap<LineId, Sign> {
+    let changed = after.treatments.changed().map(|treatment| &treatment.line);
+    let touched = after.treatments.lines_touched().iter().chain(changed);
+    let mut signs: BTreeMap<LineId, Sign> =
+        touched.map(|line| (line.clone(), Sign::Changed)).collect();
+    for (_, heard_at, event) in read {
+        let Ok(event) = event else { continue };
+        let other = event.movement.as_ref().and_then(|movement| movement.line.as_ref());
+        for line in event.line.iter().chain(other) {
+            let sign = signs.entry(line.clone()).or_insert(Sign::Changed);
+            *sign = sign.heard(*heard_at);
+        }
+    }
+    signs
 }
 
 async fn write_fate(conn: &mut Conn, ids: &[i64], fate: EventState) -> Result<()> {

@@ -108,11 +108,11 @@ pub(super) async fn record_hooked(
 ) -> Result<bool> {
     // What opened and closed while the hooks were not set was not heard: look anew.
     let statement = if hooked {
-        "UPDATE lines SET hooked_at = $1, known_at = NULL, look_at = $1, look_failures = 0 \
-         WHERE line_id = $2 AND hooked_at IS NULL"
+        "UPDATE lines SET hooked_at = $1, known_at = NULL, look_at = $1, look_failures = 0, \
+         quiet_since = NULL, quiet_looks = 0 WHERE line_id = $2 AND hooked_at IS NULL"
     } else {
         "UPDATE lines SET hooked_at = NULL, known_at = NULL, look_at = NULL, \
-         look_failures = $1 * 0 WHERE line_id = $2 AND hooked_at IS NOT NULL"
+         look_failures = $1 * 0, quiet_since = NULL, quiet_looks = 0 WHERE line_id = $2 AND hooked_at IS NOT NULL"
     };
     let done = sqlx::query(statement)
         .bind(now.micros())

@@ -17,7 +17,7 @@ use crate::core::payment::{Payment, PaymentState};
 use crate::core::time::Time;
 use crate::core::why::{Reason, ReasonCode};
 use crate::store::error::Doing;
-use crate::store::{LineEntry, LineFilter, LineReport, Result, TreatmentRecord};
+use crate::store::{LineEntry, LineFilter, LineReport, Result, Rules, TreatmentRecord};
 
 /// Open treatments and reservations shown of one line at the most.
 const SHOWN_PER_LINE: usize = 100;
@@ -180,7 +180,12 @@ pub(super) async fn pause(
     Ok(one_row(&done))
 }
 
-pub(super) async fn list(conn: &mut Conn, filter: &LineFilter) -> Result<Vec<LineReport>> {
+pub(super) async fn list(
+    conn: &mut Conn,
+    rules: &Rules,
+    filter: &LineFilter,
+) -> Result<Vec<LineReport>> {
+    let look_after_silence = rules.look_after_silence;
     let mut wanted = select();
     wanted.push("l.line_id > ");
     wanted.push_bind(filter.after.as_ref().map_or("", LineId::as_str).to_owned());
@@ -210,6 +215,8 @@ pub(super) async fn list(conn: &mut Conn, filter: &LineFilter) -> Result<Vec<Lin
                 state: word("lines", "state", &row.state, LineState::parse)?,
                 since: Time::from_micros(row.since),
                 known_at: time(row.known_at),
+                signs: row.signs(),
+                look_after_silence,
                 paused: row.paused,
                 entry: LineEntry {
                     line: id,

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rows::{DISPATCH, DispatchRow};
+use super::rows::{DISPATCH, DispatchRow, one_row};
+use super::silence::{self, Sign};
 use super::view::{self, About};
 use super::{Conn, Statement, events, lines};
 use crate::core::dispatch::Dispatch;
@@ -56,8 +57,8 @@ pub(super) async fn record(
     apply_snapshot(&mut after, &Snapshot { line, listed, requested_at }, now);
     view::save(conn, &before, &after, now).await?;
     // A look that was asked for before the hooks were set says nothing about what came between.
-    sqlx::query(
-        "UPDATE lines SET known_at = $1, look_at = NULL, look_failures = 0 \
+    let known = sqlx::query(
+        "UPDATE lines SET known_at = $1, look_failures = 0 \
          WHERE line_id = $2 AND hooked_at IS NOT NULL AND hooked_at <= $1",
     )
     .bind(requested_at.micros())
@@ -65,6 +66,9 @@ pub(super) async fn record(
     .execute(&mut *conn)
     .await
     .doing("write that a line was looked at")?;
+    if one_row(&known) {
+        silence::watch(conn, rules, &BTreeMap::from([(line.clone(), Sign::Looked)])).await?;
+    }
     lines::refresh(conn, &BTreeSet::from([line.clone()]), now).await
 }
 
@@ -92,11 +96,12 @@ pub(super) async fn postpone(conn: &mut Conn, line: &LineId, now: Time) -> Resul
     let next = now.plus(Backoff::LOOK.after(failures));
     sqlx::query(
         "UPDATE lines SET look_failures = $1, \
-         look_at = CASE WHEN look_at IS NULL THEN NULL ELSE $2 END WHERE line_id = $3",
+         look_at = CASE WHEN look_at <= $4 THEN $2 ELSE look_at END WHERE line_id = $3",
     )
     .bind(failures)
     .bind(next.micros())
     .bind(line.as_str().to_owned())
+    .bind(now.micros())
     .execute(&mut *conn)
     .await
     .doing("put a look off")?;
@@ -117,7 +122,7 @@ pub(super) async fn forget(conn: &mut Conn, rules: &Rules, now: Time) -> Result<
         .doing("give doubts time for their echoes")?;
     // As if the hooks were set only now: a look asked for before cannot tell of what was missed.
     sqlx::query(
-        "UPDATE lines SET known_at = NULL, look_failures = 0, \
+        "UPDATE lines SET known_at = NULL, look_failures = 0, quiet_since = NULL, quiet_looks = 0, \
          look_at = CASE WHEN hooked_at IS NULL THEN NULL ELSE $1 END, \
          hooked_at = CASE WHEN hooked_at IS NULL THEN NULL ELSE $1 END WHERE present = 1",
     )

@@ -35,6 +35,7 @@ mod looks;
 mod notices;
 mod payments;
 mod rows;
+mod silence;
 mod status;
 mod treatments;
 mod view;
@@ -375,7 +376,7 @@ impl Store for SqlStore {
     }
 
     async fn list_lines(&self, filter: &LineFilter) -> Result<Vec<LineReport>> {
-        lines::list(&mut *self.engine.read().await?, filter).await
+        lines::list(&mut *self.engine.read().await?, &self.rules, filter).await
     }
 
     async fn list_treatments(&self, filter: &TreatmentFilter) -> Result<Vec<TreatmentRecord>> {
@@ -387,7 +388,7 @@ impl Store for SqlStore {
     }
 
     async fn status(&self, now: Time) -> Result<StatusReport> {
-        status::report(&mut *self.engine.read().await?, now).await
+        status::report(&mut *self.engine.read().await?, &self.rules, now).await
     }
 
     async fn audit(

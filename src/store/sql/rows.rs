@@ -8,6 +8,7 @@ use crate::core::dispatch::{Dispatch, Phase, Rehook};
 use crate::core::line::{Line, Occupancy};
 use crate::core::number::Number;
 use crate::core::payment::{Payment, PaymentState};
+use crate::core::silence::Signs;
 use crate::core::time::Time;
 use crate::core::treatment::{End, EndKind, Opener, Treatment};
 use crate::core::why::{Reason, ReasonCode};
@@ -306,6 +307,7 @@ impl PaymentRow {
 /// A line with the counts that decide its state.
 pub(super) const LINE: &str = "l.line_id, l.name, l.manager_id, l.capacity, l.position, \
      l.enabled, l.present, l.paused, l.hooked_at, l.known_at, l.state, l.since, l.last_used_at, \
+     l.heard_at, l.quiet_since, l.quiet_looks, l.look_at, \
      (SELECT COUNT(*) FROM treatments t WHERE t.line_id = l.line_id AND t.ended_at IS NULL) \
          AS open_count, \
      (SELECT COUNT(*) FROM dispatches d WHERE d.line_id = l.line_id \
@@ -329,6 +331,10 @@ pub(super) struct LineRow {
     pub(super) state: String,
     pub(super) since: i64,
     pub(super) last_used_at: Option<i64>,
+    pub(super) heard_at: Option<i64>,
+    pub(super) quiet_since: Option<i64>,
+    pub(super) quiet_looks: i64,
+    pub(super) look_at: Option<i64>,
     pub(super) open_count: i64,
     pub(super) reserved_count: i64,
 }
@@ -342,6 +348,16 @@ impl LineRow {
             capacity: self.capacity,
             open: self.open_count,
             reserved: self.reserved_count,
+        }
+    }
+
+    pub(super) fn signs(&self) -> Signs {
+        Signs {
+            looked_at: time(self.known_at.filter(|_| self.hooked_at.is_some())),
+            heard_at: time(self.heard_at),
+            quiet_since: time(self.quiet_since),
+            looks: self.quiet_looks,
+            look_at: time(self.look_at),
         }
     }
 

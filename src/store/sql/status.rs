@@ -1,19 +1,26 @@
 //! Counts, ages, and what is due next.
 
+use std::collections::BTreeMap;
+
+use sqlx::FromRow;
+
 use super::Conn;
 use super::hooks::HookRow;
 use super::rows::{time, word};
+use crate::core::id::LineId;
 use crate::core::line::LineState;
 use crate::core::payment::PaymentState;
+use crate::core::silence::{Signs, Sureness};
 use crate::core::time::Time;
 use crate::store::error::Doing;
-use crate::store::{EventState, HookState, NextDue, Result, StatusReport, StoredHookKind};
+use crate::store::{EventState, HookState, NextDue, Result, Rules, StatusReport, StoredHookKind};
 
 /// Hooks that need a person, listed at the most.
 const HOOK_PROBLEMS: i64 = 100;
 
-pub(super) async fn report(conn: &mut Conn, _now: Time) -> Result<StatusReport> {
+pub(super) async fn report(conn: &mut Conn, rules: &Rules, now: Time) -> Result<StatusReport> {
     let mut report = StatusReport::default();
+    (report.sureness, report.oldest_silence) = sureness(conn, rules, now).await?;
     for (state, n) in
         counts(conn, "SELECT state, COUNT(*) FROM payments GROUP BY state ORDER BY state").await?
     {
@@ -61,6 +68,50 @@ pub(super) async fn report(conn: &mut Conn, _now: Time) -> Result<StatusReport> 
     }
     Ok(report)
 }
+
+#[derive(FromRow)]
+struct SignsRow {
+    line_id: String,
+    hooked_at: Option<i64>,
+    known_at: Option<i64>,
+    heard_at: Option<i64>,
+    quiet_since: Option<i64>,
+    quiet_looks: i64,
+    look_at: Option<i64>,
+}
+
+/// Lines by how sure their state is, and the silent one that was sure longest ago.
+async fn sureness(conn: &mut Conn, rules: &Rules, now: Time) -> Result<SurenessCounts> {
+    let rows: Vec<SignsRow> = sqlx::query_as(
+        "SELECT line_id, hooked_at, known_at, heard_at, quiet_since, quiet_looks, look_at \
+         FROM lines \
+         WHERE present = 1 ORDER BY line_id",
+    )
+    .fetch_all(conn)
+    .await
+    .doing("see how sure the states of the lines are")?;
+    let mut counts: BTreeMap<Sureness, i64> = BTreeMap::new();
+    let mut oldest: Option<(LineId, Time)> = None;
+    for row in rows {
+        let signs = Signs {
+            looked_at: time(row.known_at.filter(|_| row.hooked_at.is_some())),
+            heard_at: time(row.heard_at),
+            quiet_since: time(row.quiet_since),
+            looks: row.quiet_looks,
+            look_at: time(row.look_at),
+        };
+        let (sureness, sure_at) = signs.sureness(now, rules.look_after_silence);
+        *counts.entry(sureness).or_default() += 1;
+        if let (Sureness::Silent, Some(sure_at)) = (sureness, sure_at)
+            && oldest.as_ref().is_none_or(|(_, before)| sure_at < *before)
+        {
+            oldest = Some((row.line_id.into(), sure_at));
+        }
+    }
+    Ok((counts.into_iter().collect(), oldest))
+}
+
+type SurenessCounts = (Vec<(Sureness, i64)>, Option<(LineId, Time)>);
 
 async fn counts(conn: &mut Conn, statement: &'static str) -> Result<Vec<(String, i64)>> {
     sqlx::query_as(statement).fetch_all(conn).await.doing("count rows")

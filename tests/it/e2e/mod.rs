@@ -1,6 +1,8 @@
 //! The whole application against the sandbox, over real HTTP.
 
+mod away;
 mod doubt;
+mod heal;
 mod hooks;
 mod load;
 mod main_job;

@@ -172,4 +172,57 @@ on_both_engines! {
         store.forget_occupancy(NOW).await.unwrap();
         assert_eq!(store.lines_to_look_at(NOW, 2).await.unwrap(), ["a".into(), "b".into()]);
     }
+
+    async fn a_line_is_due_for_a_look_when_what_is_open_on_it_was_silent_for_long(db) {
+        let store = db.open().await;
+        furnish(&*store, ["a", "b"].map(|id| line(id, "anna"))).await;
+        let (chat, other) = (("a", "u1", "t1"), ("a", "u2", "t2"));
+        hear(&*store, &[text("m1", chat, NOW)], NOW).await;
+        hear(&*store, &[text("m2", other, at(600))], at(600)).await;
+        let due_at = async |seconds: i64| {
+            let expected = Some(at(seconds));
+            assert_eq!(store.next_due().await.unwrap().reconciler, expected);
+            assert_eq!(due(&*store, seconds - 1).await, [""; 0]);
+            assert_eq!(due(&*store, seconds).await, ["a"]);
+        };
+        // The other one's words do not count for it.
+        due_at(7_200).await;
+        let both = [listed("t1", "u1", 0), listed("t2", "u2", 600)];
+        store.record_look(&"a".into(), &both, at(7_200), at(7_201)).await.unwrap();
+        due_at(7_200 + 14_400).await;
+        assert_eq!(report(&*store, "a").await.signs.looks, 1);
+        // A look that fails is put off as ever, and a sign of life takes that back.
+        store.postpone_look(&"a".into(), at(21_600)).await.unwrap();
+        due_at(21_601).await;
+        hear(&*store, &[text("m3", other, at(21_600))], at(21_600)).await;
+        due_at(21_601).await;
+        hear(&*store, &[text("m4", chat, at(21_610))], at(21_610)).await;
+        due_at(21_600 + 7_200).await;
+        hear(&*store, &[close("m5", chat, at(21_620)), close("m6", other, at(21_620))], at(21_620))
+            .await;
+        assert_eq!(store.next_due().await.unwrap().reconciler, None, "nothing is open");
+        assert_eq!(report(&*store, "a").await.signs.heard_at, Some(at(21_620)));
+        assert_eq!(report(&*store, "b").await.signs.heard_at, None);
+    }
+
+    async fn a_doubts_look_put_off_leaves_the_plan_for_a_silence_alone(db) {
+        let store = db.open().await;
+        furnish(&*store, [line("a", "anna")]).await;
+        hear(&*store, &[text("m1", ("a", "u1", "t1"), NOW)], NOW).await;
+        store.postpone_look(&"a".into(), at(30)).await.unwrap();
+        assert_eq!(store.next_due().await.unwrap().reconciler, Some(at(7_200)));
+    }
+
+    async fn a_line_that_becomes_unknown_begins_its_watch_anew_with_its_first_look(db) {
+        let store = db.open().await;
+        furnish(&*store, [line("a", "anna")]).await;
+        hear(&*store, &[text("m1", ("a", "u1", "t1"), NOW)], NOW).await;
+        store.forget_occupancy(at(50_000)).await.unwrap();
+        assert_eq!(due(&*store, 50_000).await, ["a"]);
+        hear(&*store, &[text("m2", ("a", "u1", "t1"), at(50_001))], at(50_001)).await;
+        assert_eq!(due(&*store, 50_001).await, ["a"], "its first look is still wanted");
+        let found = [listed("t1", "u1", 0)];
+        store.record_look(&"a".into(), &found, at(50_002), at(50_003)).await.unwrap();
+        assert_eq!(store.next_due().await.unwrap().reconciler, Some(at(50_002 + 7_200)));
+    }
 }

@@ -86,6 +86,43 @@ async fn the_head_of_a_queue_is_found_by_its_index_without_sorting() {
     drop(store);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_open_on_a_line_is_read_without_its_history() {
+    let db = TestDatabase::sqlite();
+    let store = db.open().await;
+    let (_, statements) = statements_of(live(&*store, 8, 200)).await;
+    let mut direct = db.direct().await;
+    let mut seen = 0;
+    let of_line = "t.line_id = l.line_id AND t.ended_at IS NULL";
+    for statement in statements.iter().filter(|statement| one_line(statement).contains(of_line)) {
+        seen += 1;
+        let plan = direct.plan(statement).await.join("\n");
+        assert!(!plan.contains("treatments_pair"), "{statement}\n{plan}");
+    }
+    assert!(seen >= 2, "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_that_want_a_look_are_found_by_their_index_however_many_there_are() {
+    let db = TestDatabase::sqlite();
+    let store = db.open().await;
+    let asked = async {
+        store.lines_to_look_at(at(0), 9).await.unwrap();
+        store.next_due().await.unwrap();
+    };
+    let ((), statements) = statements_of(asked).await;
+    let mut direct = db.direct().await;
+    let about_looks = statements.iter().filter(|statement| statement.contains("look_at"));
+    let mut seen = 0;
+    for statement in about_looks {
+        seen += 1;
+        let plan = direct.plan(statement).await.join("\n");
+        assert!(plan.contains("lines_look"), "{statement}\n{plan}");
+        assert!(!plan.lines().any(|step| step.trim() == "SCAN lines"), "{statement}\n{plan}");
+    }
+    assert_eq!(seen, 2, "{statements:?}");
+}
+
 fn one_line(statement: &str) -> String {
     statement.split_whitespace().collect::<Vec<_>>().join(" ")
 }

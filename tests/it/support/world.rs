@@ -125,6 +125,17 @@ impl World {
         Self { sandbox, app, clock, base, http, tasks, platform, settings, database }
     }
 
+    /// A second process on the same database, behind the same address; stepped apart.
+    pub(crate) async fn replica(&self) -> Replica {
+        let tasks = Tasks::new();
+        let env = environment(&self.base, &self.database, &self.sandbox, &self.settings);
+        let read = Settings::read(&env).unwrap_or_else(|problems| panic!("{problems}"));
+        let ids = Arc::new(RandomIds::from_system());
+        let around = Surroundings { clock: self.clock.clone(), ids, tasks: tasks.clone() };
+        let app = App::build(&read, around).await.expect("a replica is put together");
+        Replica { app, _tasks: StopAtEnd(tasks) }
+    }
+
     /// Stops the application as a crash would, and starts it anew on the same database.
     pub(crate) async fn restart(self) -> Self {
         let Self { sandbox, app, clock, tasks, platform, settings, database, .. } = self;
@@ -237,6 +248,20 @@ impl World {
     /// How often the platform was asked for open treatments.
     pub(crate) fn looks(&self) -> u64 {
         self.sandbox.calls("GET /v1/line/treatment/")
+    }
+}
+
+/// Another process of the same service.
+pub(crate) struct Replica {
+    app: App,
+    _tasks: StopAtEnd,
+}
+
+impl Replica {
+    /// Steps everything until there is nothing left to do.
+    pub(crate) async fn settle(&self) {
+        let steps = self.app.drain(STEPS_MAX).await.expect("the workers step");
+        assert!(steps < STEPS_MAX, "the workers never rest");
     }
 }
 
