@@ -3,6 +3,8 @@
 //! `support` has databases, builders and helpers; every other folder tests one part.
 
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod e2e;
 #[cfg(test)]
 mod store;
