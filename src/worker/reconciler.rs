@@ -213,7 +213,12 @@ impl Reconciler {
         let requested_at = clock.now();
         let answer = chat.list_treatments(asked).await;
         let now = clock.now();
+        let tick = self.keep_lease();
         for line in lines {
+            // Many lines take long: the lease is kept meanwhile, or the rest is somebody else's.
+            if !tick().await? {
+                return Ok(false);
+            }
             match &answer {
                 Ok(listed) => {
                     let listed = of_line(listed, line);
