@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Cluster, WITHIN, until};
+use crate::support::process::Service;
 
 const DISPATCHES: usize = 200;
 
@@ -18,7 +19,7 @@ async fn a_line_that_one_replica_hears_to_be_free_takes_what_the_other_was_given
     for replica in &mut cluster.replicas {
         replica.change("FREELINE_HOOK_URL", hook.clone());
     }
-    futures::future::join_all(cluster.replicas.iter_mut().map(|r| r.run())).await;
+    futures::future::join_all(cluster.replicas.iter_mut().map(Service::run)).await;
     let directory = json!({
         "managers": [{ "id": "m1", "name": "Анна Смирнова", "email": "m1@example.org",
             "specialist_id": specialist_id(1).as_str() }],

@@ -26,7 +26,7 @@ mod start;
 mod takeover;
 
 /// After this time whatever is waited for has failed: it takes seconds.
-const WITHIN: Duration = Duration::from_secs(120);
+const WITHIN: Duration = Duration::from_mins(2);
 /// What the replica logs that does the work of all.
 const LEADS: &str = "this process keeps the hooks and looks at the lines from now on";
 /// What a replica logs for each message that it sent.

@@ -11,6 +11,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::{Cluster, directory};
 use crate::support::TestDatabase;
 use crate::support::database::rules;
+use crate::support::process::Service;
 
 /// Longer than any other statement of a replica may wait for a lock.
 const A_LONG_MIGRATION: Duration = Duration::from_secs(6);
@@ -21,7 +22,7 @@ async fn replicas_that_start_at_once_on_an_empty_database_all_come_up() {
     for replica in &mut cluster.replicas {
         replica.spawn();
     }
-    futures::future::join_all(cluster.replicas.iter_mut().map(|r| r.answers())).await;
+    futures::future::join_all(cluster.replicas.iter_mut().map(Service::answers)).await;
     cluster.furnish(&directory(), 9).await;
     let applied = cluster.count("SELECT count(*) FROM _sqlx_migrations WHERE success").await;
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/postgres"));
