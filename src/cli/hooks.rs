@@ -94,7 +94,7 @@ async fn sync(env: &Env) -> anyhow::Result<()> {
         owner: "hooks sync".into(),
         gate: Gate::default(),
     };
-    let tick = || futures::future::ready(Ok(())).boxed();
+    let tick = || futures::future::ready(Ok(true)).boxed();
     let synced = hooks::sync(&parts, &app::policy(&settings), &targets, &tick).await?;
     let mut out = std::io::stdout();
     for target in store.hook_targets().await? {

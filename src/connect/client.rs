@@ -9,6 +9,9 @@
 //! because the pooled connection had been closed meanwhile. And HTTP/2 with its refused streams is
 //! not spoken.
 //!
+//! A message has a deadline, that of its claim. It is looked at after the wait for a permit, and
+//! once more when the connection stands and takes the request ([`last_look`]).
+//!
 //! Secrets, texts and addresses are neither logged nor shown by `Debug`.
 
 use std::fmt;
@@ -31,6 +34,7 @@ use crate::lifecycle::install_tls;
 use call::Call;
 
 mod call;
+mod last_look;
 mod verdict;
 
 /// The longest answer of a command that is read, in bytes; they are empty (`connect-api.md` 1.1).
@@ -207,6 +211,7 @@ impl Chat for ConnectClient {
             ids: vec![message.line.as_str(), message.user.as_str()],
             body: Some(wire::send_message(message)),
             priority: Priority::Message,
+            deadline: Some(message.deadline),
             ..Call::default()
         };
         if message.mode == SendMode::Specialist && message.author.is_none() {

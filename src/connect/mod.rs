@@ -22,7 +22,8 @@ pub mod wire;
 /// The platform, as the workers see it.
 #[async_trait]
 pub trait Chat: Send + Sync {
-    /// Sends one message (`connect-api.md` 4.1). Never repeats it by itself.
+    /// Sends one message (`connect-api.md` 4.1). Never repeats it by itself, and never begins at
+    /// its deadline or later: that is [`NotDone::TooLate`](crate::core::outcome::NotDone).
     async fn send_message(&self, message: &OutgoingMessage) -> Answer;
 
     /// Registers our callback URL for one line (`connect-api.md` 2.1).
@@ -112,6 +113,9 @@ pub struct OutgoingMessage {
     pub mode: SendMode,
     /// The text.
     pub text: String,
+    /// From this time on it must not be begun: its claim may run out before it has ended, and
+    /// somebody else may send it.
+    pub deadline: Time,
 }
 
 impl fmt::Debug for OutgoingMessage {
@@ -123,6 +127,7 @@ impl fmt::Debug for OutgoingMessage {
             .field("author", &self.author)
             .field("mode", &self.mode)
             .field("text_chars", &self.text.chars().count())
+            .field("deadline", &self.deadline)
             .finish()
     }
 }
@@ -190,6 +195,7 @@ mod tests {
             author: None,
             mode: SendMode::Bot,
             text: "hidden".to_owned(),
+            deadline: Time::default(),
         };
         let auth = BackAuth::Basic { login: "me".to_owned(), password: "hidden".into() };
         assert!(!format!("{message:?} {auth:?}").contains("hidden"));

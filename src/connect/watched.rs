@@ -26,8 +26,8 @@ impl WatchedChat {
     fn ended(&self, answer: &Answer) {
         let trouble = match answer {
             Answer::Done | Answer::Refused { .. } => None,
-            // Our own budget says nothing about the platform.
-            Answer::NotDone { why: NotDone::NoBudget, .. } => return,
+            // What was not begun says nothing about the platform.
+            Answer::NotDone { why: NotDone::NoBudget | NotDone::TooLate, .. } => return,
             Answer::NotDone { why: NotDone::NeverConnected(detail), .. }
             | Answer::Unknown { detail } => Some(detail.as_str()),
             Answer::NotDone { why: NotDone::RateLimited, .. } => Some("429, too many calls"),

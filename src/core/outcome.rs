@@ -42,4 +42,6 @@ pub enum NotDone {
     Unauthorized,
     /// The budget of calls had no room within the time a call may wait.
     NoBudget,
+    /// It was not begun: its claim would have run out before its end.
+    TooLate,
 }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::lifecycle::Tasks;
 use crate::store::error::Doing;
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a statement may wait for a lock, in milliseconds: somebody else's forgotten
 /// transaction must not stop us for ever.
 const LOCK_WAIT_MS: &str = "5000";
+/// How long a migration may wait for a lock, in milliseconds: another replica, started in the same
+/// moment, may be at a long one.
+const MIGRATION_WAIT_MS: &str = "600000";
 /// How long a transaction of ours may stand still, in milliseconds.
 const IDLE_IN_TRANSACTION_MS: &str = "10000";
 /// The channel on which replicas ring for each other's workers.
@@ -131,11 +135,21 @@ impl PostgresStore {
         ]);
         let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
         let events = pool(CONNECTIONS_FOR_EVENTS).connect_lazy_with(options.clone());
+        migrate(&options).await?;
         let pool = pool(CONNECTIONS).connect_with(options).await.doing("connect to PostgreSQL")?;
-        sqlx::migrate!("migrations/postgres").run(&pool).await.doing("migrate the database")?;
         tasks.spawn("wake listener", listen(pool.clone(), wake.clone(), tasks.clone()));
         Ok(Self::new(Engine { pool, events, wake }, rules))
     }
+}
+
+/// Brings the schema up to date, one replica after the other.
+async fn migrate(options: &PgConnectOptions) -> Result<()> {
+    let options = options.clone().options([("lock_timeout", MIGRATION_WAIT_MS)]);
+    let connected = PgConnection::connect_with(&options).await;
+    let mut connection = connected.doing("connect to PostgreSQL")?;
+    let migrations = sqlx::migrate!("migrations/postgres");
+    migrations.run(&mut connection).await.doing("migrate the database")?;
+    connection.close().await.doing("close a connection")
 }
 
 /// Rings for our workers when another replica has something for them. The timers make up for

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
+
 use crate::connect::{HookKind, PlatformLine, SendMode};
 use crate::core::hook::{HookStep, Ours, hook_step};
 use crate::core::id::LineId;
@@ -42,19 +44,28 @@ pub enum Synced {
     Partly,
 }
 
+/// Called between a call and what is written down of it: answers whether this process may go on.
+pub type Tick = dyn Fn() -> BoxFuture<'static, store::Result<bool>> + Send + Sync;
+
 /// After so many calls in a row without an answer the rest is left for later: other work waits.
 const FAILURES_IN_A_ROW_MAX: u32 = 3;
 
-/// Compares and sets the hooks of `targets`; `tick` is called between any two calls.
+/// Compares and sets the hooks of `targets`.
+///
+/// It ends when `tick` says so after a call: what that call came to may be old by then, and somebody
+/// else knows better.
 pub async fn sync(
     parts: &Parts,
     policy: &HookPolicy,
     targets: &[HookTarget],
-    tick: &(dyn Fn() -> futures::future::BoxFuture<'static, store::Result<()>> + Send + Sync),
+    tick: &Tick,
 ) -> store::Result<Synced> {
     let Parts { store, chat, clock, .. } = parts;
     let own_urls = store.own_urls(&policy.url).await?;
     let Ok(listed) = chat.list_lines().await else { return Ok(Synced::Partly) };
+    if !tick().await? {
+        return Ok(Synced::Partly);
+    }
     let listed: BTreeMap<LineId, PlatformLine> =
         listed.into_iter().map(|line| (line.line.clone(), line)).collect();
     let mut synced = Synced::Whole;
@@ -68,6 +79,9 @@ pub async fn sync(
             let known = target.hooks.iter().find(|hook| hook.kind == *kind);
             let hook = One { parts, policy, own_urls: &own_urls, kind: *kind, target, known };
             let (record, again) = hook.sync(listed.get(&target.line), clock.now()).await?;
+            if !tick().await? {
+                return Ok(Synced::Partly);
+            }
             all_set &= record.state == HookState::Set;
             if again {
                 synced = Synced::Partly;
@@ -78,7 +92,6 @@ pub async fn sync(
             if known.is_none_or(|known| !same(known, &record)) {
                 store.record_hook(&target.line, &record).await?;
             }
-            tick().await?;
         }
         store.record_hooked(&target.line, all_set, clock.now()).await?;
     }
@@ -187,5 +200,6 @@ pub fn words_of(why: &NotDone) -> String {
         NotDone::RateLimited => "429, too many calls".to_owned(),
         NotDone::Unauthorized => "401, our credentials were refused".to_owned(),
         NotDone::NoBudget => "our budget of calls is used up".to_owned(),
+        NotDone::TooLate => "it was too late to begin".to_owned(),
     }
 }

@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 
 use crate::connect::OpenTreatment;
 use crate::core::id::LineId;
@@ -24,6 +25,8 @@ const LEASE: &str = "reconciler";
 const LEASE_FOR: Span = Span::from_secs(10);
 /// When a kept lease is kept anew.
 const KEEP_AFTER: Span = Span::from_secs(3);
+/// When a replica that may not dispatch yet asks again who leads.
+const ASK_AFTER: Span = Span::from_secs(1);
 /// When nobody held the lease for this long, events may have been lost for good.
 const GAP: Span = Span::from_secs(60);
 /// Lines looked at in one step.
@@ -47,6 +50,8 @@ struct State {
     failures: i64,
     kept_at: Time,
     leads: bool,
+    /// When the lease of the replica that leads ends, unless it keeps it.
+    others_until: Option<Time>,
 }
 
 impl Reconciler {
@@ -86,15 +91,17 @@ impl Reconciler {
         });
         match lease {
             Lease::Taken { until } => {
+                self.change(|state| state.others_until = Some(until));
                 if self.was_there_since_our_start(until) {
                     gate.open();
                 }
                 return Ok(false);
             }
             Lease::Ours(_) if before.leads && now.since(before.kept_at) < GAP => return Ok(true),
+            // An open gate says that somebody led at a time when we could hear the events already.
             Lease::Ours(PreviousLease::Other { until })
                 if !self.is_alone
-                    && self.was_there_since_our_start(until)
+                    && (gate.is_open() || self.was_there_since_our_start(until))
                     // Its holder is known to have been there when it was kept, not until its end.
                     && now.since(until.minus(LEASE_FOR)) < GAP => {}
             Lease::Ours(_) => store.forget_occupancy(now).await?,
@@ -146,19 +153,23 @@ impl Reconciler {
         Ok(synced == Synced::Whole)
     }
 
-    /// Keeps the lease while a long step goes on.
+    /// Keeps the lease while a long step goes on; answers whether this replica still has it.
     fn keep_lease(
         &self,
-    ) -> impl Fn() -> futures::future::BoxFuture<'static, store::Result<()>> + Send + Sync + use<>
-    {
+    ) -> impl Fn() -> BoxFuture<'static, store::Result<bool>> + Send + Sync + use<> {
         let Parts { store, clock, .. } = self.parts.clone();
         let owner: Arc<str> = self.owner().into();
         let state = Arc::clone(&self.state);
         move || {
             let now = clock.now();
-            let kept_at = state.lock().unwrap_or_else(PoisonError::into_inner).kept_at;
-            if now.since(kept_at) < KEEP_AFTER {
-                return futures::future::ready(Ok(())).boxed();
+            let known = *state.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = now.since(known.kept_at);
+            if since < KEEP_AFTER {
+                return futures::future::ready(Ok(known.leads)).boxed();
+            }
+            if since >= GAP {
+                // This process stood still: the next step takes the lease anew, and knows why.
+                return futures::future::ready(Ok(false)).boxed();
             }
             let (store, owner, state) =
                 (Arc::clone(&store), Arc::clone(&owner), Arc::clone(&state));
@@ -167,7 +178,7 @@ impl Reconciler {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 state.leads = matches!(lease, Lease::Ours(_));
                 state.kept_at = now;
-                Ok(())
+                Ok(state.leads)
             };
             keep.boxed()
         }
@@ -189,7 +200,9 @@ impl Reconciler {
         }
         let tick = self.keep_lease();
         for line in doubts {
-            tick().await?;
+            if !tick().await? {
+                return Ok(false);
+            }
             settled |= self.look_at(Some(&line), std::slice::from_ref(&line)).await?;
         }
         Ok(settled)
@@ -201,7 +214,12 @@ impl Reconciler {
         let requested_at = clock.now();
         let answer = chat.list_treatments(asked).await;
         let now = clock.now();
+        let tick = self.keep_lease();
         for line in lines {
+            // Many lines take long: the lease is kept meanwhile, or the rest is somebody else's.
+            if !tick().await? {
+                return Ok(false);
+            }
             match &answer {
                 Ok(listed) => {
                     let listed = of_line(listed, line);
@@ -251,8 +269,10 @@ impl Step for Reconciler {
     async fn next_due(&self) -> store::Result<Option<Time>> {
         let state = self.state();
         if !state.leads {
-            // The timer's tick is when the lease is tried again.
-            return Ok(None);
+            // Tried again when it ends, at the next tick of the timer, or soon while it is not
+            // known yet whether somebody led since our start.
+            let soon = (!self.parts.gate.is_open()).then(|| state.kept_at.plus(ASK_AFTER));
+            return Ok(state.others_until.into_iter().chain(soon).min());
         }
         let due = self.parts.store.next_due().await?;
         let ours = [state.hooks_at, state.kept_at.plus(KEEP_AFTER)];

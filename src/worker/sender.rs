@@ -16,8 +16,9 @@ use crate::worker::{Parts, Step};
 /// Messages under way at once in one process: each is one lane that claims, sends, records.
 pub const LANES: usize = 8;
 
-/// The longest that one call may take: its wait for the budget and its own time limit.
-const CALL_MAX: Span = Span::from_secs(13);
+/// How long before the end of a claim its call must have begun: the call's own time limit, and a
+/// second to write its answer down.
+const CALL_MAX: Span = Span::from_secs(11);
 
 /// The time limit of a call, [`Timeouts`](crate::connect::client::Timeouts).
 const ANSWERED_WITHIN: Span = Span::from_secs(10);
@@ -41,14 +42,14 @@ impl Sender {
 
     async fn send(&self, claimed: &ClaimedDispatch) -> store::Result<()> {
         let Parts { store, clock, .. } = &self.parts;
+        let message = self.message(claimed);
         let answer = match self.rehook(claimed).await? {
             Some(answer) => answer,
-            // Somebody else may take the claim for abandoned before this call has ended.
-            None if clock.now().plus(CALL_MAX) > claimed.lease_until => Answer::NotDone {
-                why: NotDone::NeverConnected("the claim was about to run out".to_owned()),
-                retry_after: None,
-            },
-            None => self.parts.chat.send_message(&self.message(claimed)).await,
+            // Setting the hook took long: not even a permit is asked for.
+            None if clock.now() >= message.deadline => {
+                Answer::NotDone { why: NotDone::TooLate, retry_after: None }
+            }
+            None => self.parts.chat.send_message(&message).await,
         };
         let (line, payment) = (&claimed.line, &claimed.about.payment.id);
         log_answer(claimed, &answer);
@@ -89,6 +90,7 @@ impl Sender {
             author: claimed.author.clone(),
             mode: self.mode,
             text: self.text(&claimed.about),
+            deadline: claimed.lease_until.minus(CALL_MAX),
         }
     }
 

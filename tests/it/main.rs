@@ -3,7 +3,11 @@
 //! `support` has databases, builders and helpers; every other folder tests one part.
 
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod e2e;
+#[cfg(test)]
+mod replicas;
 #[cfg(test)]
 mod store;
 #[cfg(test)]

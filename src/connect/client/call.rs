@@ -1,15 +1,19 @@
 //! One exchange with the platform: permit, request, answer, verdict, log line.
 
+use std::sync::Arc;
+
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Method, Response};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use url::Url;
 
+use super::last_look::LastLook;
 use super::verdict::{self, Reply};
 use super::{COMMAND_BYTES_MAX, ConnectClient};
 use crate::connect::budget::Priority;
 use crate::core::outcome::{Answer, NotDone};
+use crate::core::time::Time;
 
 /// A request, before it is one.
 pub(super) struct Call<'a> {
@@ -24,6 +28,8 @@ pub(super) struct Call<'a> {
     /// The longest answer that is read.
     pub(super) bytes_max: usize,
     pub(super) priority: Priority,
+    /// From this time on it must not be begun.
+    pub(super) deadline: Option<Time>,
 }
 
 impl Default for Call<'_> {
@@ -36,6 +42,7 @@ impl Default for Call<'_> {
             body: None,
             bytes_max: COMMAND_BYTES_MAX,
             priority: Priority::Housekeeping,
+            deadline: None,
         }
     }
 }
@@ -81,10 +88,16 @@ impl ConnectClient {
             return Err(Answer::NotDone { why: NotDone::NoBudget, retry_after: None });
         };
         let started = Instant::now();
-        let (status, result) = self.send(call, url).await;
-        let never_connected =
-            matches!(&result, Err(Answer::NotDone { why: NotDone::NeverConnected(_), .. }));
-        if never_connected {
+        // The wait for the permit may have used the time up.
+        let (status, result) = match call.deadline {
+            Some(deadline) if self.clock.now() >= deadline => (None, Err(verdict::too_late())),
+            _ => self.send(call, url).await,
+        };
+        let never_began = matches!(
+            &result,
+            Err(Answer::NotDone { why: NotDone::NeverConnected(_) | NotDone::TooLate, .. })
+        );
+        if never_began {
             permit.give_back();
         } else {
             drop(permit);
@@ -104,6 +117,10 @@ impl ConnectClient {
         let mut request =
             self.http.request(call.method, url).basic_auth(&self.settings.login, Some(password));
         if let Some(body) = call.body {
+            let body = match call.deadline {
+                Some(deadline) => LastLook::body(body, deadline, Arc::clone(&self.clock)),
+                None => body.into(),
+            };
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         match request.send().await {

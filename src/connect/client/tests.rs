@@ -98,7 +98,15 @@ const LONG: Timeouts =
 const SHORT: Timeouts =
     Timeouts { connect: Duration::from_millis(300), total: Duration::from_millis(600) };
 
+fn now() -> Time {
+    Time::parse_rfc3339("2015-10-21T07:28:00Z").unwrap()
+}
+
 fn client(base_url: Url, timeouts: Timeouts) -> ConnectClient {
+    client_at(base_url, timeouts, Arc::new(ManualClock::new(now())))
+}
+
+fn client_at(base_url: Url, timeouts: Timeouts, clock: Arc<dyn Clock>) -> ConnectClient {
     let settings = ConnectSettings {
         base_url,
         login: "api".to_owned(),
@@ -108,8 +116,7 @@ fn client(base_url: Url, timeouts: Timeouts) -> ConnectClient {
         timeouts,
     };
     let budget = Budget::with_wait(&Rate::parse("100/h").unwrap(), Duration::from_millis(10));
-    let now = Time::parse_rfc3339("2015-10-21T07:28:00Z").unwrap();
-    ConnectClient::new(settings, budget, Arc::new(ManualClock::new(now))).unwrap()
+    ConnectClient::new(settings, budget, clock).unwrap()
 }
 
 fn message() -> OutgoingMessage {
@@ -119,6 +126,7 @@ fn message() -> OutgoingMessage {
         author: Some("S".into()),
         mode: SendMode::Bot,
         text: "secret text".to_owned(),
+        deadline: now().plus(Span::from_secs(4)),
     }
 }
 
@@ -413,4 +421,53 @@ fn settings_that_cannot_work_are_refused() {
     let timeouts = Timeouts { connect: LONG.total, total: LONG.total };
     let settings = ConnectSettings { timeouts, ..good() };
     assert!(matches!(new(settings), Err(ClientError::Timeouts)));
+}
+
+/// A clock that shows each look another time, and stays at the last.
+struct Looks(Mutex<Vec<Time>>);
+
+impl Looks {
+    /// Seconds after `now()`, the first look first.
+    fn at(seconds: &[i64]) -> Arc<Self> {
+        let times = seconds.iter().rev().map(|s| now().plus(Span::from_secs(*s)));
+        Arc::new(Self(Mutex::new(times.collect())))
+    }
+}
+
+impl Clock for Looks {
+    fn now(&self) -> Time {
+        let mut times = self.0.lock().unwrap();
+        if times.len() > 1 { times.pop().unwrap() } else { times[0] }
+    }
+}
+
+fn too_late() -> Answer {
+    Answer::NotDone { why: NotDone::TooLate, retry_after: None }
+}
+
+#[tokio::test]
+async fn a_message_whose_deadline_came_with_its_permit_is_not_begun() {
+    let server = Server::bind().await;
+    let client = client_at(server.url("http"), LONG, Looks::at(&[4]));
+    assert_eq!(server.run(&[], client.send_message(&message())).await, too_late());
+    assert_eq!(server.requests(), Vec::<String>::new());
+    assert_eq!(client.budget().left(), 100, "the platform has not counted it");
+}
+
+#[tokio::test]
+async fn a_message_whose_deadline_came_with_its_connection_is_not_begun() {
+    let server = Server::bind().await;
+    // In time for the permit, too late on the new connection; in time, too late on an old one.
+    let client = client_at(server.url("http"), LONG, Looks::at(&[3, 4, 0, 0, 0, 3, 4, 0]));
+    let messages = async {
+        let mut answers = Vec::new();
+        for _ in 0..4 {
+            answers.push(client.send_message(&message()).await);
+        }
+        answers
+    };
+    let answers = server.run(&[], messages).await;
+    assert_eq!(answers, [too_late(), Answer::Done, too_late(), Answer::Done]);
+    assert_eq!(server.posts(), 2, "{:?}", server.requests());
+    assert!(server.requests().iter().all(|request| request.contains("secret text")));
 }

@@ -7,6 +7,7 @@ use std::error::Error;
 
 use jiff::fmt::rfc2822::DateTimeParser;
 
+use super::last_look::TooLate;
 use crate::connect::wire;
 use crate::core::outcome::{Answer, NotDone};
 use crate::core::time::{Span, Time};
@@ -60,6 +61,9 @@ pub(super) fn judge_reply(reply: Reply, now: Time) -> Result<Vec<u8>, Answer> {
 /// else: a request that was handed to a connection, new or pooled, has another kind of error. A
 /// request has no connection of its own before the connector is done, so nothing was sent.
 pub(super) fn judge_failure(error: &reqwest::Error) -> Answer {
+    if is_too_late(error) {
+        return too_late();
+    }
     if error.is_connect() {
         let why = NotDone::NeverConnected(causes(error));
         return Answer::NotDone { why, retry_after: None };
@@ -70,6 +74,23 @@ pub(super) fn judge_failure(error: &reqwest::Error) -> Answer {
         format!("the connection was lost: {}", causes(error))
     };
     Answer::Unknown { detail }
+}
+
+/// Whether the last look at the clock kept the message back: then no byte of it was written.
+fn is_too_late(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if cause.is::<TooLate>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// A call whose deadline had come before it was begun.
+pub(super) fn too_late() -> Answer {
+    Answer::NotDone { why: NotDone::TooLate, retry_after: None }
 }
 
 /// A call that was not even made, because the platform could only say no or do something else.
@@ -88,6 +109,7 @@ pub(super) fn word(result: &Result<Vec<u8>, Answer>) -> &'static str {
             NotDone::RateLimited => "rate limited",
             NotDone::Unauthorized => "unauthorized",
             NotDone::NoBudget => "no budget",
+            NotDone::TooLate => "too late",
         },
     }
 }

@@ -61,6 +61,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::time::Time;
 
     #[track_caller]
     fn check(body: &str, expected: &Value) {
@@ -75,6 +76,7 @@ mod tests {
             author: Some("s".into()),
             mode: SendMode::Bot,
             text: "Оплата №7 \"x\"\n".to_owned(),
+            deadline: Time::default(),
         };
         check(
             &send_message(&message),

@@ -17,6 +17,7 @@ pub(crate) mod dump;
 pub(crate) mod event;
 pub(crate) mod history;
 mod mail;
+pub(crate) mod nginx;
 #[expect(clippy::allow_attributes, reason = "not every target uses all of it")]
 #[allow(dead_code, reason = "not every test uses all of it")]
 pub(crate) mod process;

@@ -92,6 +92,11 @@ impl Service {
     /// Starts the process and waits until it answers.
     pub(crate) async fn run(&mut self) {
         self.spawn();
+        self.answers().await;
+    }
+
+    /// Waits until the process that was started answers.
+    pub(crate) async fn answers(&mut self) {
         let answers = async {
             while self.http.get(format!("{}/livez", self.base)).send().await.is_err() {
                 let ended = self.child.as_mut().expect("a process").try_wait().expect("its state");
