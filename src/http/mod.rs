@@ -14,6 +14,7 @@ use crate::ids::Ids;
 use crate::lifecycle::Tasks;
 use crate::store::Store;
 
+mod arrival;
 mod auth;
 mod callback;
 mod directory;
@@ -24,16 +25,19 @@ mod keeper;
 mod lines;
 mod log;
 mod page;
+mod patience;
 mod payments;
 mod problem;
 #[cfg(test)]
 mod resource_tests;
 mod routes;
+mod server;
 mod status;
 mod treatments;
 
 pub use directory::parse_directory;
 pub use routes::router;
+pub use server::serve;
 
 /// What the HTTP side is made of.
 pub struct Parts<'a> {
