@@ -28,6 +28,7 @@ mod page;
 mod patience;
 mod payments;
 mod problem;
+mod readable;
 #[cfg(test)]
 mod resource_tests;
 mod routes;

@@ -439,3 +439,21 @@ fn a_payment_whose_treatment_is_no_longer_listed_is_closed() {
     let gone = "closed L1 T1: treatment_seen, treatment_gone; closed L1 T1";
     assert_eq!(told(&view), gone);
 }
+
+#[test]
+fn a_time_far_ahead_is_not_believed() {
+    let heard_at = at(3_600);
+    for (told, believed) in [
+        (Some(at(0)), at(0)),
+        (Some(at(7_200)), at(7_200)),
+        (Some(at(7_201)), heard_at),
+        (Time::parse_rfc3339("9999-12-30T22:00:00Z"), heard_at),
+        (None, heard_at),
+    ] {
+        assert_eq!(believable(told, heard_at), believed, "{told:?}");
+    }
+    let mut view = view([], PaymentState::Queued);
+    hear(&mut view, &story("@99999999 1u T1 | 82s T1 | @3610 1u T2"));
+    let open = view.treatments.open_of(&"L1".into(), &"U1".into());
+    assert_eq!(open.map(|treatment| treatment.id.as_str()), Some("T2"));
+}

@@ -1,5 +1,6 @@
 //! Values at and beyond the edge of what can be kept, one by one, on both engines.
 
+use freeline::clock::Clock as _;
 use freeline::sandbox::{line_id, user_id};
 use serde_json::{Value, json};
 
@@ -29,8 +30,19 @@ fn objects() -> Vec<(reqwest::Method, String, Value, Vec<&'static str>)> {
             "/payments".to_owned(),
             payment,
             vec![
-                "key", "counterparty", "manager", "amount", "currency", "paid_at", "order",
-                "purpose", "hold", "mismatch", "user_id", "author_id", "text",
+                "key",
+                "counterparty",
+                "manager",
+                "amount",
+                "currency",
+                "paid_at",
+                "order",
+                "purpose",
+                "hold",
+                "mismatch",
+                "user_id",
+                "author_id",
+                "text",
             ],
         ),
         (
@@ -60,7 +72,7 @@ fn objects() -> Vec<(reqwest::Method, String, Value, Vec<&'static str>)> {
 on_both!(a_text_that_cannot_be_kept_is_named_in_every_field);
 async fn a_text_that_cannot_be_kept_is_named_in_every_field(database: TestDatabase) {
     let world = World::ready(database).await;
-    let long = endless();
+    let long = "я".repeat(50_000);
     for (method, path, body, fields) in objects() {
         for field in fields {
             for text in ["a\0b", "\0", &long] {
@@ -73,7 +85,7 @@ async fn a_text_that_cannot_be_kept_is_named_in_every_field(database: TestDataba
             }
         }
     }
-    let entry = json!({"line_id": long, "name": "L", "manager": "m1"});
+    let entry = json!({"line_id": endless(), "name": "L", "manager": "m1"});
     let directory = with(crate::support::directory(), json!({ "lines": [entry] }));
     let (status, told) = world.call(reqwest::Method::PUT, "/directory", Some(&directory)).await;
     assert_eq!((status, &told["errors"][0]["pointer"]), (422, &json!("/lines/0/line_id")));
@@ -98,7 +110,7 @@ async fn an_address_or_a_filter_that_cannot_be_is_refused(database: TestDatabase
         (&format!("/managers/{long}"), 404),
         (&format!("/payments/{long}"), 404),
         (&format!("/payments?key={long}"), 200),
-        (&format!("/lines?cursor={long}"), 200),
+        (&format!("/lines?cursor={long}"), 422),
         ("/payments?key=%ff", 200),
         ("/events?after=9223372036854775807&message_type=-9223372036854775808", 200),
     ] {
@@ -114,7 +126,12 @@ async fn an_event_whose_field_cannot_be_kept_is_set_aside_and_shown(database: Te
     let (line, user) = (line_id(1), user_id(1));
     let good = event::text("message", (line.as_str(), user.as_str(), "treatment"), event_time());
     let ids = [
-        "message_id", "line_id", "user_id", "author_id", "treatment_id", "event_type",
+        "message_id",
+        "line_id",
+        "user_id",
+        "author_id",
+        "treatment_id",
+        "event_type",
         "event_source",
     ];
     let mut sent = 0;
@@ -133,7 +150,9 @@ async fn an_event_whose_field_cannot_be_kept_is_set_aside_and_shown(database: Te
         sent += 1;
     }
     let text = with(good.clone(), json!({"message_time": "RAW"})).to_string();
-    for raw in ["1780000000", "99999999999999999999999", "\"soon\"", "\"\\ud800\"", "\"12026-01-01\""] {
+    for raw in
+        ["1780000000", "99999999999999999999999", "\"soon\"", "\"\\ud800\"", "\"12026-01-01\""]
+    {
         let body = text.replace("\"RAW\"", raw);
         assert_eq!(post(&world, body.as_bytes()).await, 200, "{raw}");
         sent += 1;
@@ -160,17 +179,18 @@ async fn an_event_of_any_time_does_not_hide_the_next_one(database: TestDatabase)
         ["9999-12-30T22:00:00.999999999Z", "-009999-01-02T02:00:00Z", "1970-01-01T00:00:00Z"];
     for (n, time) in (1_u16..).zip(times) {
         let (line, user) = (line_id(n), user_id(n));
-        let chat = (line.as_str(), user.as_str(), "odd");
+        let chat = (line.as_str(), user.as_str());
         let treatment = format!("odd-{n}");
         let odd = event::text(&format!("odd-{n}"), (chat.0, chat.1, &treatment), event_time());
         let odd = with(odd, json!({"message_time": time}));
         assert_eq!(post(&world, odd.to_string().as_bytes()).await, 200);
         world.settle().await;
-        let close = event::close(&format!("end-{n}"), (chat.0, chat.1, &treatment), event_time());
+        let now = world.clock.now();
+        let close = event::close(&format!("end-{n}"), (chat.0, chat.1, &treatment), now);
         assert_eq!(post(&world, close.to_string().as_bytes()).await, 200);
         world.settle().await;
         let next = format!("next-{n}");
-        let good = event::text(&next, (chat.0, chat.1, &next), event_time());
+        let good = event::text(&next, (chat.0, chat.1, &next), world.clock.now());
         assert_eq!(post(&world, good.to_string().as_bytes()).await, 200);
         world.settle().await;
         assert_eq!(world.get(&format!("/treatments/{next}")).await["state"], "open", "{time}");

@@ -28,6 +28,10 @@ pub(super) struct Victim {
 
 impl Victim {
     pub(super) async fn start() -> Self {
+        Self::start_with(&crate::support::directory()).await
+    }
+
+    pub(super) async fn start_with(directory: &Value) -> Self {
         let tasks = Tasks::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let clock = std::sync::Arc::new(freeline::clock::SystemClock);
@@ -36,7 +40,7 @@ impl Victim {
         let database = TestDatabase::sqlite();
         let service = Service::start(&database.url(), &sandbox, &[]).await;
         let put = reqwest::Method::PUT;
-        service.call(put, "/directory", &crate::support::directory()).await;
+        service.call(put, "/directory", directory).await;
         let mut victim =
             Self { service, before_kib: 0, tasks, _sandbox: sandbox, _database: database };
         victim.is_well().await;
@@ -64,6 +68,12 @@ impl Victim {
         grown
     }
 
+    /// What others do is no error of ours.
+    pub(super) fn logged_no_error(&self) {
+        let log = self.service.log();
+        assert!(!log.contains("ERROR"), "{log}");
+    }
+
     /// A good event and a good call are answered in time; answers how long they took.
     pub(super) async fn is_well(&self) -> Duration {
         self.is_well_within(GOOD_WITHIN).await
@@ -74,11 +84,7 @@ impl Victim {
         let event = event_request(br#"{"event_type":"support_line"}"#, "");
         let event = self.say(&event, within).await.unwrap_or_default();
         assert!(event.starts_with("HTTP/1.1 200"), "{event}: {}", self.service.log());
-        let call = format!(
-            "GET /api/v1/lines HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\
-             Connection: close\r\n\r\n"
-        );
-        let call = self.say(call.as_bytes(), within).await.unwrap_or_default();
+        let call = self.say(&get_request("/api/v1/lines"), within).await.unwrap_or_default();
         assert!(call.starts_with("HTTP/1.1 200"), "{call}: {}", self.service.log());
         began.elapsed()
     }
@@ -138,4 +144,13 @@ pub(super) fn verdict(answer: &str) -> (u16, Option<String>) {
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     let problem: Option<Value> = serde_json::from_str(body).ok();
     (status, problem.and_then(|problem| Some(problem["code"].as_str()?.to_owned())))
+}
+
+/// A call that reads, likewise.
+pub(super) fn get_request(target: &str) -> Vec<u8> {
+    let head = format!(
+        "GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    head.into_bytes()
 }

@@ -2,7 +2,7 @@
 //! platform's answers, and on the wire.
 //!
 //! `generate` makes it: valid bodies, damaged a little. Each target takes it for a bounded time,
-//! [`seconds`], from a seed that a failure tells; a body that broke something is written to
+//! [`duration`], from a seed that a failure tells; a body that broke something is written to
 //! `corpus/`, which is replayed first ever after.
 
 mod answers;
@@ -10,6 +10,7 @@ mod callback;
 mod corpus;
 mod crowd;
 mod edges;
+mod flood;
 mod generate;
 mod memory;
 mod rest;
@@ -19,7 +20,7 @@ mod wire;
 use std::time::Duration;
 
 /// How long each target is fed when nobody says otherwise.
-const SECONDS: u64 = 8;
+const SECONDS: u64 = 6;
 
 /// How long each target is fed: `FREELINE_FUZZ_SECONDS`, or a few seconds.
 #[expect(clippy::disallowed_methods, reason = "a test has no settings")]

@@ -39,10 +39,7 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("/lines/{}", &[]),
     ("/lines/{}/pause", &[]),
     ("/lines/{}/resume", &[]),
-    (
-        "/payments",
-        &["state", "manager", "counterparty", "key", "updated_after", "limit", "cursor"],
-    ),
+    ("/payments", &["state", "manager", "counterparty", "key", "updated_after", "limit", "cursor"]),
     ("/payments/{}", &[]),
     ("/payments/{}/hold", &[]),
     ("/payments/{}/release", &[]),
@@ -77,10 +74,42 @@ fn bodies() -> Vec<Value> {
 /// A text as it may stand in an address.
 fn escaped() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![
-        "m1", "c1", "l9", "", ".", "..", "%2e%2e%2f", "%00", "%ff", "%", "%zz", "%ed%a0%80", "+",
-        "%0d%0a", "0", "-1", "500", "501", "9223372036854775807", "9223372036854775808", "open",
-        "queued", "free", "quarantined", "MCAA", "MCBw", "AAAA", "2026-03-05T11:07:00Z", "a=b&c",
-        "9999-12-31T23:59:59Z", "%F0%9F%98%80", "%E2%80%AE", "null", "a;b", "//", "OTIyMzM3MjAzNjg1NDc3NTgwNyBh",
+        "m1",
+        "c1",
+        "l9",
+        "",
+        ".",
+        "..",
+        "%2e%2e%2f",
+        "%00",
+        "%ff",
+        "%",
+        "%zz",
+        "%ed%a0%80",
+        "+",
+        "%0d%0a",
+        "0",
+        "-1",
+        "500",
+        "501",
+        "9223372036854775807",
+        "9223372036854775808",
+        "open",
+        "queued",
+        "free",
+        "quarantined",
+        "MCAA",
+        "MCBw",
+        "AAAA",
+        "2026-03-05T11:07:00Z",
+        "a=b&c",
+        "9999-12-31T23:59:59Z",
+        "%F0%9F%98%80",
+        "%E2%80%AE",
+        "null",
+        "a;b",
+        "//",
+        "OTIyMzM3MjAzNjg1NDc3NTgwNyBh",
     ]);
     let encode = |text: String| -> String {
         url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
@@ -102,7 +131,8 @@ fn target() -> impl Strategy<Value = String> {
         let mut target = format!("/api/v1{}", path.replace("{}", &id));
         for (index, (name, text)) in more.into_iter().enumerate() {
             target.push(if index == 0 { '?' } else { '&' });
-            let name = if names.is_empty() || chance < 10 { "x" } else { names[name.index(names.len())] };
+            let name =
+                if names.is_empty() || chance < 10 { "x" } else { names[name.index(names.len())] };
             target.push_str(&format!("{name}={text}"));
         }
         target
@@ -122,9 +152,21 @@ fn headers() -> impl Strategy<Value = Vec<(header::HeaderName, Vec<u8>)>> {
     ]);
     let read = format!("Bearer {READ_TOKEN}").into_bytes();
     let text = prop_oneof![
-        prop::sample::select(vec!["", "application/json; charset=\"", "text/plain", "gzip", "0",
-            "-1", "99999999999999999999", "chunked", "identity", "Bearer", "Basic Og==", ";;"])
-            .prop_map(|text| text.as_bytes().to_vec()),
+        prop::sample::select(vec![
+            "",
+            "application/json; charset=\"",
+            "text/plain",
+            "gzip",
+            "0",
+            "-1",
+            "99999999999999999999",
+            "chunked",
+            "identity",
+            "Bearer",
+            "Basic Og==",
+            ";;"
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
         Just(read),
         prop::collection::vec(any::<u8>(), 0..100),
     ];
@@ -175,8 +217,11 @@ fn fitting() -> impl Strategy<Value = Call> {
 /// Makes a call in process; `None` if it could not even be written down.
 async fn make(world: &World, call: &Call) -> Option<(u16, String)> {
     let uri: Uri = call.target.parse().ok()?;
-    let mut request =
-        Request::builder().method(&call.method).uri(uri).body(Body::from(call.body.clone())).ok()?;
+    let mut request = Request::builder()
+        .method(&call.method)
+        .uri(uri)
+        .body(Body::from(call.body.clone()))
+        .ok()?;
     let known = request.headers_mut();
     let bearer = HeaderValue::from_str(&format!("Bearer {TOKEN}")).ok()?;
     known.insert(header::AUTHORIZATION, bearer);

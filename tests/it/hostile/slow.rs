@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::memory::{Victim, verdict};
+use crate::support::event::with;
 use crate::support::{HOOK_TOKEN, TOKEN};
 
 /// What the service allows for a head and for a body, and how much later the end may be seen.
@@ -15,7 +17,11 @@ const READ_ON_WITHIN: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(8);
 /// Between two bytes of a client that drips.
 const DRIP_EVERY: Duration = Duration::from_millis(100);
-/// Clients of each kind.
+/// Clients that ask and do not listen.
+const DEAF: usize = 3;
+/// Customers of a directory whose answer soon fills all buffers.
+const CUSTOMERS: usize = 3_000;
+/// Clients of each other kind.
 const CLIENTS: usize = 20;
 
 /// Says `beginning` at once and then `drip` again and again, nothing if it is empty, until the end;
@@ -34,7 +40,9 @@ async fn drip(victim: &Victim, beginning: &str, drip: &str) -> (String, Duration
     };
     let mut heard = Vec::new();
     let listening = async { drop(read.read_to_end(&mut heard).await) };
-    let ended = async { tokio::select! { () = dripping => {} () = listening => {} } };
+    let ended = async {
+        tokio::select! { () = dripping => {} () = listening => {} }
+    };
     tokio::time::timeout(BODY_WITHIN + LATER, ended).await.expect("it is not waited for");
     (String::from_utf8_lossy(&heard).into_owned(), began.elapsed())
 }
@@ -88,7 +96,7 @@ async fn answers_are_not_kept_ready(victim: &Victim) {
         );
         while stream.write_all(ask.as_bytes()).await.is_ok() {}
     };
-    let all = futures::future::join_all((0..CLIENTS).map(asking));
+    let all = futures::future::join_all((0..DEAF).map(asking));
     // Asking takes its time until the buffers of both sides are full.
     let within = READ_ON_WITHIN + LATER * 2;
     tokio::time::timeout(within, all).await.expect("nobody is answered who does not listen");
@@ -96,7 +104,12 @@ async fn answers_are_not_kept_ready(victim: &Victim) {
 
 #[tokio::test]
 async fn whoever_takes_his_time_is_not_waited_for_and_others_do_not_wait() {
-    let victim = Victim::start().await;
+    let customers = (0..CUSTOMERS).map(
+        |n| json!({"id": format!("c{n}"), "name": "Customer of a long name", "manager": "m1"}),
+    );
+    let customers = json!({ "counterparties": customers.collect::<Vec<_>>() });
+    let directory = with(crate::support::directory(), customers);
+    let victim = Victim::start_with(&directory).await;
     let before = victim.files();
     let attack = async {
         tokio::join!(
