@@ -237,8 +237,6 @@ pub mod bounds {
 
     /// Events applied in one transaction.
     pub const EVENTS_PER_BATCH: i64 = 256;
-    /// Bytes of the bodies of events read at once, but for a single larger one.
-    pub const EVENT_BYTES_AT_ONCE: i64 = 8 * 1024 * 1024;
     /// Payments looked at again in one transaction.
     pub const RECHECKS_PER_BATCH: i64 = 256;
     /// How long a claimed call may take, all its waits together, before its outcome is in doubt.

@@ -10,7 +10,6 @@ use super::{Conn, Statement, dialect};
 use crate::core::event::{Event, EventSource};
 use crate::core::occupancy::{Verdict, apply_event};
 use crate::core::time::Time;
-use crate::store::bounds::EVENT_BYTES_AT_ONCE;
 use crate::store::error::Doing;
 use crate::store::{EventFilter, EventRecord, EventState, Kept, NewEvent, Result, Rules};
 
@@ -133,18 +132,10 @@ struct NewRow {
 }
 
 pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64) -> Result<usize> {
-    // Lengths first, which no engine reads the bodies for: 256 of the largest are 256 MiB.
-    let mut waiting = Statement::new(
-        "SELECT id, CAST(length(body) AS BIGINT) FROM events WHERE state = 'new' ORDER BY id LIMIT ",
+    let mut wanted = Statement::new(
+        "SELECT id, received_at, body FROM events WHERE state = 'new' ORDER BY id LIMIT ",
     );
-    waiting.push_bind(limit);
-    let waiting: Vec<(i64, i64)> =
-        waiting.build_query_as().fetch_all(&mut *conn).await.doing("look for new events")?;
-    let Some(last) = last_at_once(waiting) else { return Ok(0) };
-    let mut wanted =
-        Statement::new("SELECT id, received_at, body FROM events WHERE state = 'new' AND id <= ");
-    wanted.push_bind(last).push(" ORDER BY id LIMIT ").push_bind(limit);
-    wanted.push(dialect::FOR_UPDATE);
+    wanted.push_bind(limit).push(dialect::FOR_UPDATE);
     let rows: Vec<NewRow> =
         wanted.build_query_as().fetch_all(&mut *conn).await.doing("load new events")?;
     if rows.is_empty() {
@@ -180,20 +171,6 @@ pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64)
         write_fate(conn, &ids.collect::<Vec<_>>(), fate).await?;
     }
     Ok(fates.len())
-}
-
-/// The last of these events, by id and length in order, whose bodies together are read at once.
-fn last_at_once(events: Vec<(i64, i64)>) -> Option<i64> {
-    let mut bytes = 0_i64;
-    let mut last = None;
-    for (id, length) in events {
-        bytes = bytes.saturating_add(length);
-        if last.is_some() && bytes > EVENT_BYTES_AT_ONCE {
-            break;
-        }
-        last = Some(id);
-    }
-    last
 }
 
 async fn write_fate(conn: &mut Conn, ids: &[i64], fate: EventState) -> Result<()> {

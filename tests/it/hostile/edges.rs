@@ -159,12 +159,19 @@ async fn an_event_whose_field_cannot_be_kept_is_set_aside_and_shown(database: Te
     }
     world.settle().await;
     assert_eq!(world.get("/events?state=new").await["items"], json!([]));
-    let aside = world.get("/events?state=quarantined&limit=500").await;
-    let aside = aside["items"].as_array().unwrap();
+    // A page holds fewer events where they are large.
+    let (mut aside, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..sent {
+        let path = format!("/events?state=quarantined&limit=500&cursor={cursor}");
+        let page = world.get(&path).await;
+        aside.extend_from_slice(page["items"].as_array().unwrap());
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        next.clone_into(&mut cursor);
+    }
     // A type that we do not know is understood well enough to be passed over.
     let passed = sent - aside.len();
     assert!(passed <= 1, "{passed} of {sent} were not set aside");
-    for event in aside {
+    for event in &aside {
         assert!(!event["problem"].as_str().unwrap().is_empty());
     }
     assert_eq!(post(&world, good.to_string().as_bytes()).await, 200);

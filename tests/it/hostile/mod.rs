@@ -10,7 +10,6 @@ mod callback;
 mod corpus;
 mod crowd;
 mod edges;
-mod flood;
 mod generate;
 mod memory;
 mod rest;
