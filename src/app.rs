@@ -1,6 +1,5 @@
 //! Composition: which parts the application is made of, and how it runs and stops.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,18 +149,8 @@ impl App {
 
     /// Serves HTTP on `listener` as a task; requests in flight are answered at a stop.
     pub fn serve_http(&self, listener: TcpListener) {
-        let (tasks, router) = (self.tasks.clone(), self.router.clone());
-        let stopping = self.tasks.clone();
-        self.tasks.spawn("http server", async move {
-            let service = router.into_make_service_with_connect_info::<SocketAddr>();
-            let served = axum::serve(listener, service)
-                .with_graceful_shutdown(async move { stopping.stopping().await })
-                .await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the HTTP server ended: {error}");
-                tasks.fail();
-            }
-        });
+        let serving = http::serve(listener, self.router.clone(), self.tasks.clone());
+        self.tasks.spawn("http server", serving);
     }
 
     /// Shows on `listener` what is counted, at `/metrics`.

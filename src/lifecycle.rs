@@ -45,6 +45,13 @@ impl Tasks {
         });
     }
 
+    /// Spawns what somebody outside has set going, such as a connection. It is waited for like any
+    /// other task, but a panic in it ends nothing else: it must not be theirs to stop us.
+    pub fn spawn_guest(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let hard = self.hard.clone();
+        self.tracker.spawn(async move { hard.run_until_cancelled(task).await });
+    }
+
     /// Asks every task to finish.
     pub fn stop(&self) {
         self.soft.cancel();

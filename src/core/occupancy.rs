@@ -50,7 +50,7 @@ pub fn apply_event(view: &mut View, event: &Event, heard_at: Time) -> Verdict {
     let sign = Sign {
         line: line.clone(),
         user: user.clone(),
-        at: event.message_time.unwrap_or(heard_at),
+        at: believable(event.message_time, heard_at),
         initialized_at: event.initialized_at,
         opener: opener(event),
         heard_at,
@@ -61,6 +61,17 @@ pub fn apply_event(view: &mut View, event: &Event, heard_at: Time) -> Verdict {
     }
     settle(view, heard_at);
     verdict
+}
+
+/// How much later than it was heard something may have happened: clocks differ.
+const AHEAD_MAX: Span = Span::from_secs(3_600);
+
+/// When something happened that somebody says happened at `told`.
+///
+/// A time far ahead is not believed: every later event of the same chat would be older than it,
+/// and a busy line would look free until that time has come.
+fn believable(told: Option<Time>, heard_at: Time) -> Time {
+    told.filter(|told| *told <= heard_at.plus(AHEAD_MAX)).unwrap_or(heard_at)
 }
 
 /// Who opened a treatment whose first event this is.
@@ -396,7 +407,7 @@ pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
         .collect();
     let news = snapshot.listed.iter().filter(|listed| !heard_since(view, &listed.user));
     for listed in news.collect::<Vec<_>>() {
-        let at = listed.initialized_at.unwrap_or(snapshot.requested_at);
+        let at = believable(listed.initialized_at, snapshot.requested_at);
         let sign = Sign {
             line: line.clone(),
             user: listed.user.clone(),

@@ -3,7 +3,7 @@
 //! 200 with an empty body says that the event is on disk. Whatever goes wrong on our side is 503:
 //! the platform repeats what it could not deliver. A 4xx is only for what is not an event at all.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -38,6 +38,9 @@ async fn take_in(context: &Context, headers: &HeaderMap, body: Body) -> Result<(
         let detail = "an event is JSON: send Content-Type: application/json";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
+    if super::routes::is_encoded(headers) {
+        return Err(Problem::new(Code::UnsupportedMediaType, super::routes::NOT_ENCODED));
+    }
     let body = read(body).await?;
     let event = match wire::read_event(&body) {
         Ok(event) => Ok(event),
@@ -62,13 +65,19 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+    // What says that it is too large is not waited for.
+    let stated = HttpBody::size_hint(&body).lower();
+    if stated > u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX) {
+        return Err(too_large());
+    }
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => Ok(body.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let detail = format!("an event has at most {BODY_BYTES_MAX} bytes");
-            Err(Problem::new(Code::BodyTooLarge, detail))
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         // The connection broke: nobody reads the answer, and the platform sends it again.
         Err(_) => Err(Problem::new(Code::BadRequest, "the body did not arrive whole")),
     }
+}
+
+fn too_large() -> Problem {
+    Problem::new(Code::BodyTooLarge, format!("an event has at most {BODY_BYTES_MAX} bytes"))
 }

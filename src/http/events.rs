@@ -3,13 +3,20 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::http::Context;
 use crate::http::fields::{Query, one_of};
 use crate::http::page::{self, Page};
 use crate::http::problem::Problem;
+use crate::http::readable::Readable;
 use crate::store::{EventFilter, EventRecord, EventState};
+
+/// Bytes of the bodies on one page, but for a single larger one: a page of the largest events would
+/// not fit into memory.
+const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Events read at once for a page.
+const EVENTS_AT_ONCE: i64 = 16;
 
 /// A kept event.
 #[derive(Serialize)]
@@ -20,13 +27,16 @@ pub(super) struct EventOut {
     state: &'static str,
     problem: Option<String>,
     /// The body as JSON, or as text where it cannot be read as JSON.
-    body: Value,
+    body: Box<RawValue>,
 }
 
 impl From<EventRecord> for EventOut {
     fn from(event: EventRecord) -> Self {
-        let body = serde_json::from_slice(&event.body)
-            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&event.body)));
+        let is_readable = serde_json::from_slice::<Readable>(&event.body).is_ok();
+        let body = Some(&event.body).filter(|_| is_readable);
+        // As it came and not as a tree of values, which can take a hundred times as much memory.
+        let body = body.and_then(|body| serde_json::from_slice(body).ok());
+        let body = body.unwrap_or_else(|| as_text(&event.body));
         Self {
             id: event.id,
             received_at: event.received_at.to_string(),
@@ -38,16 +48,44 @@ impl From<EventRecord> for EventOut {
     }
 }
 
+/// A body as a text of JSON.
+fn as_text(body: &[u8]) -> Box<RawValue> {
+    // A text can always be written.
+    to_raw_value(&String::from_utf8_lossy(body)).unwrap_or_default()
+}
+
 /// `GET /events`.
 pub(super) async fn list(
     State(context): State<Context>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page<EventOut>>, Problem> {
     let filter = read_filter(query.as_deref())?;
-    let wanted = EventFilter { limit: filter.limit + 1, ..filter.clone() };
-    let found = context.store.list_events(&wanted).await?;
+    let (found, limit) = find(&context, filter).await?;
     let cursor = |event: &EventRecord| event.id.to_string();
-    Ok(Json(Page::of(found, filter.limit, cursor, Into::into)))
+    Ok(Json(Page::of(found, limit, cursor, Into::into)))
+}
+
+/// The events of a page and one more if there is one, with the limit of the page: fewer than were
+/// asked for where their bodies are large.
+async fn find(context: &Context, filter: EventFilter) -> Result<(Vec<EventRecord>, i64), Problem> {
+    let (mut found, mut bytes, mut after) = (Vec::new(), 0_usize, filter.after);
+    let mut wanted = filter.limit + 1;
+    while wanted > 0 {
+        let limit = wanted.min(EVENTS_AT_ONCE);
+        let some = EventFilter { after, limit, ..filter.clone() };
+        let some = context.store.list_events(&some).await?;
+        let count = i64::try_from(some.len()).unwrap_or(limit);
+        for event in some {
+            (after, bytes) = (event.id, bytes.saturating_add(event.body.len()));
+            found.push(event);
+            if bytes > PAGE_BYTES_MAX && found.len() > 1 {
+                let limit = i64::try_from(found.len() - 1).unwrap_or(filter.limit);
+                return Ok((found, limit.min(filter.limit)));
+            }
+        }
+        wanted = if count < limit { 0 } else { wanted - count };
+    }
+    Ok((found, filter.limit))
 }
 
 fn read_filter(query: Option<&str>) -> Result<EventFilter, Problem> {

@@ -23,13 +23,19 @@ pub(super) const PURPOSE_CHARS: usize = 1_000;
 /// Longest reason, in characters.
 pub(super) const REASON_CHARS: usize = 500;
 
+/// Errors that are collected at the most: millions of wrong entries fit into one directory.
+pub(super) const ERRORS_MAX: usize = 1_000;
+
 /// Where errors are collected.
 #[derive(Debug, Default)]
 pub(super) struct Errors(RefCell<Vec<FieldError>>);
 
 impl Errors {
     pub(super) fn add(&self, pointer: impl Into<String>, message: impl Into<String>) {
-        self.0.borrow_mut().push(FieldError::new(pointer, message));
+        let mut errors = self.0.borrow_mut();
+        if errors.len() < ERRORS_MAX {
+            errors.push(FieldError::new(pointer, message));
+        }
     }
 
     pub(super) fn into_inner(self) -> Vec<FieldError> {

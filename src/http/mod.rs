@@ -15,6 +15,7 @@ use crate::ids::Ids;
 use crate::lifecycle::Tasks;
 use crate::store::Store;
 
+mod arrival;
 mod auth;
 mod callback;
 mod directory;
@@ -25,16 +26,20 @@ mod keeper;
 mod lines;
 mod log;
 mod page;
+mod patience;
 mod payments;
 mod problem;
+mod readable;
 #[cfg(test)]
 mod resource_tests;
 mod routes;
+mod server;
 mod status;
 mod treatments;
 
 pub use directory::parse_directory;
 pub use routes::router;
+pub use server::serve;
 
 /// What the HTTP side is made of.
 pub struct Parts<'a> {

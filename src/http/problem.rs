@@ -51,6 +51,8 @@ problem_codes! {
     InvalidJson = "invalid_json", BAD_REQUEST, "Not readable as JSON";
     /// The request itself is broken.
     BadRequest = "bad_request", BAD_REQUEST, "Not a proper request";
+    /// The body did not arrive in time.
+    RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "Too slow";
     /// The body is not declared as JSON.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "Not JSON";
     /// The body is too large.

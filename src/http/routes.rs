@@ -4,15 +4,17 @@ use std::any::Any;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::http::problem::{Code, Problem};
 use crate::http::{
-    Context, auth, callback, directory, events, health, lines, log, payments, status, treatments,
+    Context, arrival, auth, callback, directory, events, health, lines, log, payments, status,
+    treatments,
 };
 
 /// Where the platform posts its events.
@@ -35,6 +37,7 @@ pub fn router(context: Context) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(problems_only))
+        .layer(from_fn(arrival::body_in_time))
         .layer(from_fn_with_state(context.clone(), log::log_request))
         .with_state(context)
 }
@@ -69,6 +72,8 @@ fn api(context: &Context) -> Router<Context> {
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn(require_json))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        // What says that it is larger than anything that is read is not waited for.
+        .layer(RequestBodyLimitLayer::new(DIRECTORY_BYTES_MAX))
         .layer(from_fn_with_state(context.clone(), auth::require_token))
 }
 
@@ -93,7 +98,22 @@ async fn require_json(request: Request, next: Next) -> Response {
         let detail = "send Content-Type: application/json";
         return Problem::new(Code::UnsupportedMediaType, detail).into_response();
     }
+    if has_body && is_encoded(request.headers()) {
+        return Problem::new(Code::UnsupportedMediaType, NOT_ENCODED).into_response();
+    }
     next.run(request).await
+}
+
+/// What is told to whoever sends a compressed body.
+pub(super) const NOT_ENCODED: &str = "send the body as it is, without Content-Encoding";
+
+/// Whether a body has to be unpacked first: a small one could unpack to anything.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    let plain = |value: &HeaderValue| {
+        let value = value.as_bytes().trim_ascii();
+        value.is_empty() || value.eq_ignore_ascii_case(b"identity")
+    };
+    !headers.get_all(header::CONTENT_ENCODING).iter().all(plain)
 }
 
 fn says_json(headers: &HeaderMap) -> bool {

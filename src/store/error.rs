@@ -41,11 +41,13 @@ impl StoreError {
         Self { doing: "read a row", cause: Cause::Inconsistent { table, column, value } }
     }
 
-    /// Whether it would fail again the same way: a constraint forbids it, or a row is not ours.
+    /// Whether it would fail again the same way: a constraint forbids it, the database cannot hold
+    /// a value, or a row is not ours.
     pub fn is_contradiction(&self) -> bool {
         match &self.cause {
             Cause::Database(sqlx::Error::Database(error)) => {
-                error.is_unique_violation() || error.is_check_violation()
+                !matches!(error.kind(), sqlx::error::ErrorKind::Other)
+                    || error.code().is_some_and(|code| is_of_a_value(&code))
             }
             Cause::Inconsistent { .. } => true,
             Cause::Database(_) | Cause::Migration(_) | Cause::Refused(_) => false,
@@ -56,6 +58,16 @@ impl StoreError {
     pub(crate) fn refused(doing: &'static str, words: impl Into<String>) -> Self {
         Self { doing, cause: Cause::Refused(words.into()) }
     }
+}
+
+/// Whether the code of an error says that a value is too large or of a form that cannot be held.
+///
+/// PostgreSQL: class 22, data exceptions, and 54, limits such as that of an index row. SQLite:
+/// `SQLITE_TOOBIG` and `SQLITE_MISMATCH`.
+fn is_of_a_value(code: &str) -> bool {
+    let is_postgres = code.len() == 5;
+    (is_postgres && (code.starts_with("22") || code.starts_with("54")))
+        || matches!(code, "18" | "20")
 }
 
 impl fmt::Display for StoreError {

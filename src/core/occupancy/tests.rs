@@ -523,3 +523,21 @@ fn a_payment_closed_by_a_look_that_missed_it_goes_on_when_its_chat_does() {
     assert_eq!(told(&view), again);
     assert_eq!(view.dispatches[&1].slot, None, "its place may be given away since");
 }
+
+#[test]
+fn a_time_far_ahead_is_not_believed() {
+    let heard_at = at(3_600);
+    for (told, believed) in [
+        (Some(at(0)), at(0)),
+        (Some(at(7_200)), at(7_200)),
+        (Some(at(7_201)), heard_at),
+        (Time::parse_rfc3339("9999-12-30T22:00:00Z"), heard_at),
+        (None, heard_at),
+    ] {
+        assert_eq!(believable(told, heard_at), believed, "{told:?}");
+    }
+    let mut view = view([], PaymentState::Queued);
+    hear(&mut view, &story("@99999999 1u T1 | 82s T1 | @3610 1u T2"));
+    let open = view.treatments.open_of(&"L1".into(), &"U1".into());
+    assert_eq!(open.map(|treatment| treatment.id.as_str()), Some("T2"));
+}

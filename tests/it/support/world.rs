@@ -245,6 +245,11 @@ impl World {
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// Whether one of its tasks died.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.tasks.0.has_failed()
+    }
+
     /// How often the platform was asked for open treatments.
     pub(crate) fn looks(&self) -> u64 {
         self.sandbox.calls("GET /v1/line/treatment/")
