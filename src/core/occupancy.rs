@@ -509,6 +509,5 @@ fn inconclusive(dispatch: &mut Dispatch, payment: &mut Payment) {
     payment.become_(PaymentState::InDoubt, reason);
 }
 
-
 #[cfg(test)]
 mod tests;

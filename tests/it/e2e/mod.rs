@@ -1,6 +1,7 @@
 //! The whole application against the sandbox, over real HTTP.
 
 mod away;
+mod callback;
 mod doubt;
 mod heal;
 mod hooks;

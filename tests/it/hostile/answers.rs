@@ -60,9 +60,8 @@ fn read_directory(body: &[u8]) {
 }
 
 fn check(kind: Kind, body: &[u8], what: &str, read: fn(&[u8])) {
-    if catch_unwind(AssertUnwindSafe(|| read(body))).is_err() {
-        panic!("{what}: a panic, see {}", corpus::keep(kind, body));
-    }
+    let is_read = catch_unwind(AssertUnwindSafe(|| read(body))).is_ok();
+    assert!(is_read, "{what}: a panic, see {}", corpus::keep(kind, body));
 }
 
 fn feed(kind: Kind, bodies: Vec<Value>, read: fn(&[u8])) {

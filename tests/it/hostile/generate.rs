@@ -310,11 +310,15 @@ pub(super) fn damaged(bodies: Vec<Value>) -> impl Strategy<Value = Vec<u8>> {
     (prop::sample::select(bodies), prop::collection::vec(damage(), 0..4)).prop_map(
         |(body, damages)| {
             let mut tree = Raw::of(&body);
-            damages.iter().for_each(|damage| damage.tree(&mut tree));
+            for damage in &damages {
+                damage.tree(&mut tree);
+            }
             let mut text = String::new();
             tree.write(&mut text);
             let mut bytes = text.into_bytes();
-            damages.iter().for_each(|damage| damage.text(&mut bytes));
+            for damage in &damages {
+                damage.text(&mut bytes);
+            }
             bytes
         },
     )

@@ -133,7 +133,7 @@ fn target() -> impl Strategy<Value = String> {
             target.push(if index == 0 { '?' } else { '&' });
             let name =
                 if names.is_empty() || chance < 10 { "x" } else { names[name.index(names.len())] };
-            target.push_str(&format!("{name}={text}"));
+            target.extend([name, "=", &text]);
         }
         target
     })

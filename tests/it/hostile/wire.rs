@@ -131,7 +131,7 @@ fn nested_event(levels: usize) -> Vec<u8> {
 
 fn heads() -> Vec<Case> {
     let with_body = |more: &str| format!("{}{{}}", head(more)).into_bytes();
-    let many: String = (0..500).map(|n| format!("X-{n}: y\r\n")).collect();
+    let many = (0..500).map(|n| format!("X-{n}: y\r\n")).collect::<Vec<_>>().concat();
     let huge = format!("X-Huge: {}\r\n", "y".repeat(MIB));
     let get = |target: &str, more: &str| {
         format!(

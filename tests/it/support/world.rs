@@ -144,6 +144,11 @@ impl World {
         Self::against(database, sandbox, clock, platform, settings).await
     }
 
+    /// The database it runs on.
+    pub(crate) fn database(&self) -> &TestDatabase {
+        &self.database
+    }
+
     /// Changes a setting for the next start.
     pub(crate) fn change(&mut self, name: &'static str, value: &str) {
         self.settings.retain(|(known, _)| *known != name);
