@@ -20,6 +20,9 @@ mod mail;
 #[expect(clippy::allow_attributes, reason = "not every target uses all of it")]
 #[allow(dead_code, reason = "not every test uses all of it")]
 pub(crate) mod process;
+#[expect(clippy::allow_attributes, reason = "not every target uses all of it")]
+#[allow(dead_code, reason = "not every test uses all of it")]
+pub(crate) mod relay;
 pub(crate) mod statements;
 pub(crate) mod steps;
 mod world;

@@ -1,11 +1,13 @@
 //! The program as a process of its own, on the machine's clock: killed, stopped, started again.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use freeline::ids::{Ids as _, RandomIds};
 use freeline::sandbox::{SandboxHandle, TECHNICAL_USER_ID};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,10 +20,61 @@ pub(crate) const WITHIN: Duration = Duration::from_mins(4);
 /// Wait between two looks at something that another process does.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// An address that was free a moment ago.
+/// Ports that the kernel gives to nobody who asks for any: a process that is killed and started
+/// again finds its port free, and nobody who calls it meanwhile is connected to himself.
+const PORTS: RangeInclusive<u16> = 10_000..=19_999;
+/// Ports that are tried.
+const TRIES: usize = 100;
+
+/// An address that was free a moment ago, and stays free but for those who ask for it.
 pub(crate) async fn free_address() -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    free.local_addr().expect("its address")
+    let ids = RandomIds::from_system();
+    for _ in 0..TRIES {
+        let offset = ids.random() % u64::try_from(PORTS.len()).expect("few ports");
+        let port = PORTS.start() + u16::try_from(offset).expect("a port");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).await.is_ok() {
+            return address;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
+}
+
+/// Calls the API as the ERP does, wherever the service is in its life.
+#[derive(Clone)]
+pub(crate) struct Client {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// One call of the API; `None` while it cannot be answered or answers 503.
+    pub(crate) async fn try_call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: &Value,
+    ) -> Option<Value> {
+        let call = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        let answer = call.bearer_auth(TOKEN).json(body).send().await.ok()?;
+        let status = answer.status();
+        let text = answer.text().await.ok()?;
+        assert!(status.is_success() || status == 503, "{path}: {status} {text}");
+        if status.is_success() { serde_json::from_str(&text).ok() } else { None }
+    }
+
+    /// Repeats a call until it is answered, as the ERP does: the key makes that safe.
+    pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
+        let calling = async {
+            loop {
+                if let Some(answer) = self.try_call(method.clone(), path, body).await {
+                    return answer;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(WITHIN, calling).await.expect("the call is answered")
+    }
 }
 
 /// The service as a process, which can be killed and started again. It ends with this value.
@@ -52,7 +105,16 @@ impl Service {
         sandbox: &SandboxHandle,
         settings: &[(&str, String)],
     ) -> Self {
-        let address = free_address().await;
+        Self::prepare_at(database_url, sandbox, free_address().await, settings)
+    }
+
+    /// The same at this address.
+    pub(crate) fn prepare_at(
+        database_url: &str,
+        sandbox: &SandboxHandle,
+        address: SocketAddr,
+        settings: &[(&str, String)],
+    ) -> Self {
         let base = format!("http://{address}");
         let usual = [
             ("FREELINE_LISTEN", address.to_string()),
@@ -94,7 +156,7 @@ impl Service {
         self.spawn();
         let answers = async {
             while self.http.get(format!("{}/livez", self.base)).send().await.is_err() {
-                let ended = self.child.as_mut().expect("a process").try_wait().expect("its state");
+                let ended = self.has_ended();
                 assert!(ended.is_none(), "it ended with {ended:?}: {}", self.log());
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -163,32 +225,29 @@ impl Service {
         Some(status)
     }
 
-    /// One call of the API; `None` while it cannot be answered or answers 503.
+    /// Calls its API, also while it is killed and started again.
+    pub(crate) fn client(&self) -> Client {
+        Client { base: self.base.clone(), http: self.http.clone() }
+    }
+
+    /// See [`Client::try_call`].
     pub(crate) async fn try_call(
         &self,
         method: reqwest::Method,
         path: &str,
         body: &Value,
     ) -> Option<Value> {
-        let call = self.http.request(method, format!("{}/api/v1{path}", self.base));
-        let answer = call.bearer_auth(TOKEN).json(body).send().await.ok()?;
-        let status = answer.status();
-        let text = answer.text().await.ok()?;
-        assert!(status.is_success() || status == 503, "{path}: {status} {text}");
-        if status.is_success() { serde_json::from_str(&text).ok() } else { None }
+        self.client().try_call(method, path, body).await
     }
 
-    /// Repeats a call until it is answered, as the ERP does: the key makes that safe.
+    /// See [`Client::call`].
     pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
-        let calling = async {
-            loop {
-                if let Some(answer) = self.try_call(method.clone(), path, body).await {
-                    return answer;
-                }
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::time::timeout(WITHIN, calling).await.expect("the call is answered")
+        self.client().call(method, path, body).await
+    }
+
+    /// How it ended by itself, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().expect("a process").try_wait().expect("its state")
     }
 }
 
