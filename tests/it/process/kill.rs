@@ -37,7 +37,9 @@ const KILLS: u64 = 50;
 /// The first kills hit the very first start, with its migrations.
 const KILLS_OF_THE_FIRST_START: u64 = 5;
 /// One of so many lives is a long one.
-const LONG_EVERY: u64 = 15;
+const LONG_EVERY: u64 = 20;
+/// A long run says how far it has come.
+const TELL_EVERY: u64 = 100;
 /// How long a stop may take.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -87,8 +89,10 @@ fn option(name: &str) -> Option<u64> {
 /// Kills it again and again, and leaves it running.
 async fn kill_again_and_again(service: &mut Service, fate: &mut Fate, kills: u64) {
     for kill in 0..kills {
+        if kill > 0 && kill % TELL_EVERY == 0 {
+            eprintln!("{kill} kills");
+        }
         let life = fate.next(kill);
-        let t = Instant::now();
         match life {
             Life::SinceStart(pause) => {
                 service.spawn();
@@ -101,7 +105,6 @@ async fn kill_again_and_again(service: &mut Service, fate: &mut Fate, kills: u64
         }
         let ended = service.has_ended();
         assert!(ended.is_none(), "{life:?}: it ended with {ended:?}: {}", service.log());
-        eprintln!("{kill} {life:?} {:?}", t.elapsed());
         service.kill();
     }
     service.run().await;
@@ -183,7 +186,6 @@ async fn whenever_the_process_is_killed_nothing_is_lost_and_nothing_is_sent_twic
     };
     let (paid, ()) = tokio::join!(working, killing);
     let killed_for = began.elapsed();
-    eprintln!("killed for {killed_for:.1?}, {} payments", paid.len());
     let helped = settle(&erp.client, &sandbox).await;
 
     service.signal("TERM");

@@ -29,7 +29,7 @@ const LINES_ASIDE: u16 = 3;
 /// Payments that are handed over at once.
 const SENDERS: u64 = 8;
 /// Acknowledged payments that may wait for their message before the ERP hands over more.
-const AHEAD: usize = 120;
+const AHEAD: usize = 60;
 
 /// Users, each subscribed to every line.
 const USERS: u16 = 6;
