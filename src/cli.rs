@@ -140,7 +140,15 @@ async fn serve(env: &Env) -> anyhow::Result<()> {
     let around = surroundings()?;
     let listener =
         bind(settings.http.listen, "is another freeline running? Set FREELINE_LISTEN").await?;
-    let app = App::build(&settings, around).await?;
+    let stopping = around.tasks.clone();
+    let app = tokio::select! {
+        built = Box::pin(App::build(&settings, around)) => built?,
+        () = stopping.stopping() => {
+            anyhow::ensure!(!stopping.has_failed(), "a part of the application failed; see the log");
+            tracing::info!("stopped before it had started");
+            return Ok(());
+        }
+    };
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(
         "freeline {version} listens on {}, its data is in {}",

@@ -307,11 +307,13 @@ fn not_done(
         NotDone::RateLimited => "429, too many calls".to_owned(),
         NotDone::Unauthorized => "401, our credentials were refused".to_owned(),
         NotDone::NoBudget => "our budget of calls is used up".to_owned(),
+        NotDone::Stopping => "the service was about to stop".to_owned(),
     };
-    // Waiting for our own budget says nothing about the platform: no backoff for it.
-    dispatch.failures += i64::from(*why != NotDone::NoBudget);
+    // What we ourselves lack says nothing about the platform: no backoff for it.
+    let is_ours = matches!(why, NotDone::NoBudget | NotDone::Stopping);
+    dispatch.failures += i64::from(!is_ours);
     let wait = match why {
-        NotDone::NoBudget => Span::ZERO,
+        NotDone::NoBudget | NotDone::Stopping => Span::ZERO,
         NotDone::NeverConnected(_) | NotDone::RateLimited | NotDone::Unauthorized => {
             Backoff::PLATFORM.after(dispatch.failures)
         }

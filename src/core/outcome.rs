@@ -42,4 +42,6 @@ pub enum NotDone {
     Unauthorized,
     /// The budget of calls had no room within the time a call may wait.
     NoBudget,
+    /// We are about to stop and begin no call any more.
+    Stopping,
 }

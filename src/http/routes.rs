@@ -3,8 +3,8 @@
 use std::any::Any;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -35,6 +35,7 @@ pub fn router(context: Context) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(problems_only))
+        .layer(from_fn_with_state(context.clone(), say_goodbye))
         .layer(from_fn_with_state(context.clone(), log::log_request))
         .with_state(context)
 }
@@ -128,6 +129,15 @@ async fn problems_only(request: Request, next: Next) -> Response {
         }
         _ => response,
     }
+}
+
+/// At a stop nobody should keep his connection for a next request.
+async fn say_goodbye(State(context): State<Context>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if context.tasks.is_stopping() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// A mistake of ours is a problem like any other; its cause stays inside.

@@ -187,5 +187,6 @@ pub fn words_of(why: &NotDone) -> String {
         NotDone::RateLimited => "429, too many calls".to_owned(),
         NotDone::Unauthorized => "401, our credentials were refused".to_owned(),
         NotDone::NoBudget => "our budget of calls is used up".to_owned(),
+        NotDone::Stopping => "the service was about to stop".to_owned(),
     }
 }

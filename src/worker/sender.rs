@@ -41,7 +41,7 @@ impl Sender {
                 why: NotDone::NeverConnected("the claim was about to run out".to_owned()),
                 retry_after: None,
             },
-            None => self.parts.chat.send_message(&self.message(claimed)).await,
+            None => self.call(claimed).await,
         };
         let (line, payment) = (&claimed.line, &claimed.about.payment.id);
         log_answer(claimed, &answer);
@@ -54,12 +54,32 @@ impl Sender {
         Ok(())
     }
 
+    /// The one call. When a stop cannot wait for its answer any longer, it is in doubt: written
+    /// down now, the doubt is settled by whoever runs next and waits for no lease.
+    async fn call(&self, claimed: &ClaimedDispatch) -> Answer {
+        let message = self.message(claimed);
+        tokio::select! {
+            biased;
+            answer = self.parts.chat.send_message(&message) => answer,
+            () = self.parts.tasks.late() => Answer::Unknown {
+                detail: "the service had to stop before the answer came".to_owned(),
+            },
+        }
+    }
+
     /// Sets the bot hook where it was found missing; an answer means that no message may go out.
     async fn rehook(&self, claimed: &ClaimedDispatch) -> store::Result<Option<Answer>> {
         if claimed.rehook != Rehook::Wanted {
             return Ok(None);
         }
-        match self.parts.chat.set_hook(HookKind::Bot, &claimed.line).await {
+        let set = tokio::select! {
+            biased;
+            set = self.parts.chat.set_hook(HookKind::Bot, &claimed.line) => set,
+            () = self.parts.tasks.late() => {
+                Answer::NotDone { why: NotDone::Stopping, retry_after: None }
+            }
+        };
+        match set {
             // Refused or not: the message is tried once more, and a further refusal is meant.
             Answer::Done | Answer::Refused { .. } => {
                 let store = &self.parts.store;

@@ -88,6 +88,7 @@ pub(super) fn word(result: &Result<Vec<u8>, Answer>) -> &'static str {
             NotDone::RateLimited => "rate limited",
             NotDone::Unauthorized => "unauthorized",
             NotDone::NoBudget => "no budget",
+            NotDone::Stopping => "stopping",
         },
     }
 }

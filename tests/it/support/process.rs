@@ -129,6 +129,7 @@ impl Service {
             ("FREELINE_API_TOKENS", format!("erp:write:{TOKEN}")),
             ("FREELINE_DISPATCH_USER_ID", TECHNICAL_USER_ID.to_owned()),
             ("FREELINE_IN_DOUBT_AFTER", "5s".to_owned()),
+            ("FREELINE_STOP_GRACE", "0s".to_owned()),
             ("FREELINE_LOG", "warn".to_owned()),
         ];
         let usual = usual.into_iter().filter(|(name, _)| settings.iter().all(|(n, _)| n != name));
