@@ -40,6 +40,8 @@ use crate::worker::{self, Gate, Parts, Step};
 /// grace before it, [`LET_GO_WITHIN`](crate::lifecycle::LET_GO_WITHIN) and [`CLOSE_WITHIN`] after it, a stop takes less
 /// than the ten seconds after which others lose patience.
 const FINISH_WITHIN: Duration = Duration::from_secs(6);
+/// Tries at the start to have the waiting payments looked at; each waits some seconds for a lock.
+const RECHECK_TRIES: u32 = 6;
 /// How long the end of everything may take, with the database gone or slow.
 const CLOSE_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long a call waits for the budget: short, because a claim's lease covers it.
@@ -82,7 +84,7 @@ impl App {
         let chat: Arc<dyn Chat> = Arc::new(chat);
         let store = open_store(&settings.database, rules(settings), wake.clone(), &tasks).await?;
         // Settings may name another user or specialist than at the last start.
-        store.recheck_all().await.context("could not look at the waiting payments")?;
+        recheck_all(&*store).await.context("could not look at the waiting payments")?;
         let parts = Parts {
             store: Arc::clone(&store),
             chat: Arc::new(WatchedChat::new(chat, Arc::clone(&health), Arc::clone(&clock))),
@@ -231,6 +233,21 @@ impl App {
         }
         Ok(steps)
     }
+}
+
+/// Tries again while somebody else is in the way: PostgreSQL may notice only after a while that a
+/// process was killed in the middle of a decision, and keeps its locks until then.
+async fn recheck_all(store: &dyn Store) -> store::Result<()> {
+    for _ in 1..RECHECK_TRIES {
+        match store.recheck_all().await {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                let error = Chain(&error);
+                tracing::warn!(%error, "the start is held up, it is tried again: {error}");
+            }
+        }
+    }
+    store.recheck_all().await
 }
 
 /// Opens the database that the settings name.

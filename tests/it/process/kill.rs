@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::stop::STOP_WITHIN;
 use super::{audit, town};
 use crate::support::process::{Client, LOOK_EVERY, Service, WITHIN, free_address};
 use crate::support::relay::Relay;
@@ -40,8 +41,6 @@ const KILLS_OF_THE_FIRST_START: u64 = 5;
 const LONG_EVERY: u64 = 20;
 /// A long run says how far it has come.
 const TELL_EVERY: u64 = 100;
-/// How long a stop may take.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// When the next kill comes.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +113,7 @@ async fn kill_again_and_again(service: &mut Service, fate: &mut Fate, kills: u64
 ///
 /// Where a look proves nothing, only a person can settle a doubt: here one looks into the chat and
 /// has the payment sent again. Answers how often that was needed.
-async fn settle(client: &Client, sandbox: &SandboxHandle) -> usize {
+pub(super) async fn settle(client: &Client, sandbox: &SandboxHandle) -> usize {
     let mut helped = 0;
     let settling = async {
         loop {

@@ -2,4 +2,5 @@
 
 mod audit;
 mod kill;
+mod stop;
 mod town;
