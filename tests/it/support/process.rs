@@ -12,11 +12,16 @@ use freeline::sandbox::{SandboxHandle, TECHNICAL_USER_ID};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::{HOOK_TOKEN, TOKEN};
 
 /// After this time a test that waits for a process has failed: it takes seconds.
 pub(crate) const WITHIN: Duration = Duration::from_mins(4);
+/// A start takes less than a second, and may have to wait for the locks of one that was killed.
+const STARTS_WITHIN: Duration = Duration::from_mins(1);
+/// One question whether it is there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// Wait between two looks at something that another process does.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -155,14 +160,34 @@ impl Service {
     /// Starts the process and waits until it answers.
     pub(crate) async fn run(&mut self) {
         self.spawn();
-        let answers = async {
-            while self.http.get(format!("{}/livez", self.base)).send().await.is_err() {
-                let ended = self.has_ended();
-                assert!(ended.is_none(), "it ended with {ended:?}: {}", self.log());
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
+        let began = Instant::now();
+        while let Err(error) = self.is_there().await {
+            let ended = self.has_ended();
+            assert!(ended.is_none(), "it ended with {ended:?}: {}", self.log());
+            assert!(
+                began.elapsed() < STARTS_WITHIN,
+                "it does not answer: {error:?}; its threads: {:#?}; {}",
+                self.threads(),
+                self.log()
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn is_there(&self) -> reqwest::Result<()> {
+        let asked = self.http.get(format!("{}/livez", self.base)).timeout(ANSWERS_WITHIN);
+        asked.send().await.map(|_| ())
+    }
+
+    /// What each of its threads is at, as the kernel tells it.
+    fn threads(&self) -> Vec<String> {
+        let folder = format!("/proc/{}/task", self.pid());
+        let threads = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let tell = |thread: std::fs::DirEntry| {
+            let tell = |name| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            format!("{} {} {}", tell("comm").trim(), tell("wchan"), tell("syscall").trim())
         };
-        tokio::time::timeout(WITHIN, answers).await.expect("the service answers");
+        threads.map(tell).collect()
     }
 
     /// Starts the process and does not wait for it.
