@@ -86,7 +86,9 @@ impl Tasks {
         self.soft.cancel();
         self.tracker.close();
         if tokio::time::timeout(patience, self.tracker.wait()).await.is_err() {
-            tracing::warn!("some tasks did not finish in time and let go of what they have in hand");
+            tracing::warn!(
+                "some tasks did not finish in time and let go of what they have in hand"
+            );
         }
         self.late.cancel();
         if tokio::time::timeout(LET_GO_WITHIN, self.tracker.wait()).await.is_err() {

@@ -77,8 +77,7 @@ impl ConnectClient {
         };
         let (method, path) = (call.method.clone(), call.template);
         let Some(permit) = self.budget.take(call.priority).await else {
-            let why =
-                if self.budget.is_closed() { NotDone::Stopping } else { NotDone::NoBudget };
+            let why = if self.budget.is_closed() { NotDone::Stopping } else { NotDone::NoBudget };
             let refused = Err(Answer::NotDone { why, retry_after: None });
             let outcome = verdict::word(&refused);
             tracing::debug!(%method, path, outcome, "{method} {path}: {outcome}");

@@ -17,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::kill::settle;
 use super::{audit, town};
-use crate::support::database::PATIENCE;
-use crate::support::process::{LOOK_EVERY, Service, free_address};
+use crate::support::process::{LOOK_EVERY, Service, WITHIN, free_address};
 use crate::support::relay::Relay;
 use crate::support::{HOOK_TOKEN, TOKEN, TestDatabase, directory, on_both, on_both_engines};
 
@@ -113,7 +112,7 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "never came: {what}");
+    assert!(tokio::time::timeout(WITHIN, looking).await.is_ok(), "never came: {what}");
 }
 
 fn payment(key: &str) -> Value {
@@ -431,7 +430,7 @@ async fn another_replica_goes_on_at_once() {
     let took = asked.elapsed();
     assert!(took < Duration::from_secs(6), "it need not wait for the lease to run out: {took:?}");
     other.call(Method::POST, "/payments", &payment("next")).await;
-    let sent = tokio::time::timeout(PATIENCE, stage.sandbox.wait_for_messages(1)).await;
+    let sent = tokio::time::timeout(WITHIN, stage.sandbox.wait_for_messages(1)).await;
     assert!(sent.is_ok(), "{}", other.log());
 }
 

@@ -9,7 +9,8 @@ use freeline::clock::SystemClock;
 use freeline::lifecycle::Tasks;
 use freeline::sandbox::people::{self, PeopleConfig};
 use freeline::sandbox::{
-    Faults, Sandbox, SandboxConfig, SandboxHandle, TECHNICAL_USER_ID, line_id, specialist_id, user_id,
+    Faults, Sandbox, SandboxConfig, SandboxHandle, TECHNICAL_USER_ID, line_id, specialist_id,
+    user_id,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
