@@ -368,6 +368,13 @@ async fn under_load_a_stop_takes_its_time_and_leaves_nothing_in_doubt(database: 
     ];
     let mut service = Service::prepare_at(&database.url(), &sandbox, address, &settings);
     service.run().await;
+    service.call(Method::PUT, "/directory", &town::directory()).await;
+    until("all lines are known", async || {
+        let status = service.call(Method::GET, "/status", &Value::Null).await;
+        status["lines"]["unknown"] == 0
+    })
+    .await;
+    sandbox.set_faults(slow).expect("faults within bounds");
     let enough = CancellationToken::new();
     town::people(&sandbox, 1, &enough, &tasks);
     let erp = town::Erp {
@@ -378,12 +385,6 @@ async fn under_load_a_stop_takes_its_time_and_leaves_nothing_in_doubt(database: 
         acknowledged: AtomicUsize::new(0),
     };
     let stopping = async {
-        until("all lines are known", async || {
-            let status = erp.client.call(Method::GET, "/status", &Value::Null).await;
-            status["lines"]["unknown"] == 0 && status["hooks"]["bot"]["set"] == 33
-        })
-        .await;
-        sandbox.set_faults(slow).expect("faults within bounds");
         for _ in 0..2 {
             sandbox.wait_for_messages(sandbox.message_count() + 20).await;
             service.signal("TERM");
@@ -396,11 +397,7 @@ async fn under_load_a_stop_takes_its_time_and_leaves_nothing_in_doubt(database: 
         }
         enough.cancel();
     };
-    let working = async {
-        erp.client.call(Method::PUT, "/directory", &town::directory()).await;
-        erp.work().await
-    };
-    let (paid, ()) = tokio::join!(working, stopping);
+    let (paid, ()) = tokio::join!(erp.work(), stopping);
     sandbox.set_faults(Faults::default()).expect("faults within bounds");
     settle(&erp.client, &sandbox).await;
     service.signal("TERM");
