@@ -28,6 +28,7 @@ use crate::message::MessageTemplate;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Rules, Store};
+use crate::telemetry::Chain;
 use crate::wake::{Wake, Worker};
 use crate::worker::auditor::Auditor;
 use crate::worker::dispatcher::Dispatcher;
@@ -38,10 +39,16 @@ use crate::worker::reconciler::Reconciler;
 use crate::worker::sender::{LANES, Sender};
 use crate::worker::{self, Gate, Parts, Step};
 
-/// How long the whole stop may take before what is left is dropped.
-const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// How often what was counted is put together, so that it does not grow while nobody asks.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// How long requests and calls in hand may take, once no more requests are taken. With the default
+/// grace before it, [`LET_GO_WITHIN`](crate::lifecycle::LET_GO_WITHIN) and [`CLOSE_WITHIN`] after it, a stop takes less
+/// than the ten seconds after which others lose patience.
+const FINISH_WITHIN: Duration = Duration::from_secs(6);
+/// Tries at the start to have the waiting payments looked at; each waits some seconds for a lock.
+const RECHECK_TRIES: u32 = 6;
+/// How long the end of everything may take, with the database gone or slow.
+const CLOSE_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long a call waits for the budget: short, because a claim's lease covers it.
 const BUDGET_WAIT: Duration = Duration::from_secs(3);
 
@@ -51,6 +58,7 @@ pub struct App {
     tasks: Tasks,
     wake: Wake,
     router: axum::Router,
+    stop_grace: Duration,
     intake: Arc<Intake>,
     dispatcher: Arc<Dispatcher>,
     sender: Arc<Sender>,
@@ -79,10 +87,11 @@ impl App {
         let findings = Arc::new(Findings::default());
         let template = template(settings)?;
         let mailer = mailer(settings, &clock)?;
-        let chat: Arc<dyn Chat> = Arc::new(chat(settings, &clock)?);
+        let chat = connect_client(&settings.connect, &settings.hook, &clock, &tasks)?;
+        let chat: Arc<dyn Chat> = Arc::new(chat);
         let store = open_store(&settings.database, rules(settings), wake.clone(), &tasks).await?;
         // Settings may name another user or specialist than at the last start.
-        store.recheck_all().await.context("could not look at the waiting payments")?;
+        recheck_all(&*store).await.context("could not look at the waiting payments")?;
         let parts = Parts {
             store: Arc::clone(&store),
             chat: Arc::new(WatchedChat::new(chat, Arc::clone(&health), Arc::clone(&clock))),
@@ -92,6 +101,7 @@ impl App {
             template: Arc::new(template),
             owner: ids.uuid(clock.now()).into(),
             gate: Gate::new(wake.clone()),
+            tasks: tasks.clone(),
         };
         let is_alone = matches!(settings.database, Database::Sqlite(_));
         let check_every = Span::from_duration(settings.hook.check_every);
@@ -119,6 +129,7 @@ impl App {
             tasks,
             wake,
             router,
+            stop_grace: settings.http.stop_grace,
         })
     }
 
@@ -132,24 +143,36 @@ impl App {
         self.router.clone()
     }
 
-    /// Serves on `listener` and runs the workers until a stop is asked for; then answers what is
-    /// in flight, finishes what is in hand, and gives back what others may do.
-    pub async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
+    /// Serves on `listener` and runs the workers until a stop is asked for.
+    ///
+    /// Then `/readyz` says so at once and the workers begin nothing new; the lease is given back,
+    /// so that another replica goes on. Requests are taken for the grace of the settings, and what
+    /// is in flight and in hand is finished. What takes too long is let go: a call whose answer did
+    /// not come is written down as a doubt.
+    pub async fn run(mut self, listener: TcpListener) -> anyhow::Result<()> {
         self.spawn_workers();
         self.serve_http(listener);
+        // Events are kept for as long as somebody serves: nobody else may hold their way in.
+        drop(std::mem::take(&mut self.router));
         self.tasks.stopping().await;
-        self.tasks.shutdown(STOP_WITHIN).await;
-        let resigned = self.reconciler.resign().await;
-        self.parts.store.close().await;
-        resigned.context("could not give the lease back")?;
+        self.tasks.shutdown(self.stop_grace + FINISH_WITHIN).await;
+        let closing = async {
+            let resigned = self.reconciler.resign().await;
+            self.parts.store.close().await;
+            resigned.context("could not give the lease back")
+        };
+        let closed = tokio::time::timeout(CLOSE_WITHIN, closing).await;
+        closed.context("the database could not be closed in time")??;
         tracing::info!("stopped");
         anyhow::ensure!(!self.tasks.has_failed(), "a part of the application failed; see the log");
         Ok(())
     }
 
-    /// Serves HTTP on `listener` as a task; requests in flight are answered at a stop.
+    /// Serves HTTP on `listener` as a task; at a stop requests are taken for the grace of the
+    /// settings, and those in flight are answered.
     pub fn serve_http(&self, listener: TcpListener) {
-        let serving = http::serve(listener, self.router.clone(), self.tasks.clone());
+        let serving =
+            http::serve(listener, self.router.clone(), self.tasks.clone(), self.stop_grace);
         self.tasks.spawn("http server", serving);
     }
 
@@ -190,8 +213,23 @@ impl App {
             spawn("sender", Worker::Sender, Arc::<Sender>::clone(&self.sender));
         }
         spawn("notifier", Worker::Notifier, Arc::<Notifier>::clone(&self.notifier));
-        spawn("reconciler", Worker::Reconciler, Arc::<Reconciler>::clone(&self.reconciler));
         spawn("auditor", Worker::Auditor, Arc::<Auditor>::clone(&self.auditor));
+        self.spawn_reconciler();
+    }
+
+    /// The reconciler gives its lease back as soon as it ends, before all else is at its end.
+    fn spawn_reconciler(&self) {
+        let reconciler = Arc::clone(&self.reconciler);
+        let (clock, wake) = (Arc::clone(&self.parts.clock), self.wake.clone());
+        let step: Arc<dyn Step> = Arc::<Reconciler>::clone(&self.reconciler);
+        let running = worker::run(Worker::Reconciler, step, clock, wake, self.tasks.clone());
+        self.tasks.spawn("reconciler", async move {
+            running.await;
+            if let Err(error) = reconciler.resign().await {
+                let error = Chain(&error);
+                tracing::warn!(%error, "could not give the lease back, it is tried again: {error}");
+            }
+        });
     }
 
     /// Checks now what must always be true; answers what is broken.
@@ -218,6 +256,21 @@ impl App {
         }
         Ok(steps)
     }
+}
+
+/// Tries again while somebody else is in the way: PostgreSQL may notice only after a while that a
+/// process was killed in the middle of a decision, and keeps its locks until then.
+async fn recheck_all(store: &dyn Store) -> store::Result<()> {
+    for _ in 1..RECHECK_TRIES {
+        match store.recheck_all().await {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                let error = Chain(&error);
+                tracing::warn!(%error, "the start is held up, it is tried again: {error}");
+            }
+        }
+    }
+    store.recheck_all().await
 }
 
 /// Opens the database that the settings name.
@@ -282,17 +335,14 @@ pub fn back_auth(auth: &HookAuth) -> BackAuth {
     }
 }
 
-fn chat(settings: &Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<ConnectClient> {
-    connect_client(&settings.connect, &settings.hook, clock)
-}
-
-/// The platform's client with its budget.
+/// The platform's client with its budget, which the stop of `tasks` closes.
 pub fn connect_client(
     connect: &crate::config::ConnectSettings,
     hook: &crate::config::HookSettings,
     clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
 ) -> anyhow::Result<ConnectClient> {
-    let budget = Budget::with_wait(&connect.rate, BUDGET_WAIT);
+    let budget = Budget::until_stop(&connect.rate, BUDGET_WAIT, tasks.clone());
     let settings = ConnectSettings {
         base_url: connect.url.clone(),
         login: connect.login.clone(),

@@ -147,7 +147,15 @@ async fn serve(env: &Env) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let app = App::build(&settings, around).await?;
+    let stopping = around.tasks.clone();
+    let app = tokio::select! {
+        built = Box::pin(App::build(&settings, around)) => built?,
+        () = stopping.stopping() => {
+            anyhow::ensure!(!stopping.has_failed(), "a part of the application failed; see the log");
+            tracing::info!("stopped before it had started");
+            return Ok(());
+        }
+    };
     if let Some((listener, metrics)) = metrics {
         app.serve_metrics(listener, metrics);
     }

@@ -230,6 +230,7 @@ fn settings(
         ("FREELINE_API_TOKENS", &format!("demo:write:{token}")),
         ("FREELINE_DISPATCH_USER_ID", crate::sandbox::TECHNICAL_USER_ID),
         ("FREELINE_IN_DOUBT_AFTER", "2s"),
+        ("FREELINE_STOP_GRACE", "0s"),
     ]);
     Ok(Settings::read(&env)?)
 }

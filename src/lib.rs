@@ -43,16 +43,17 @@
 //! | [`cli`] | commands, exit status; the only place that prints, with [`demo`] | a rule |
 //! | [`demo`] | the whole story in a terminal | what `serve` needs |
 //! | [`sandbox`] | a stand-in platform over real HTTP that can be told to do wrong; for the demo, tests, integrators | our side of the rules: it knows nothing of payments |
-//! | [`lifecycle`] | tasks and the two-step stop; the only place that spawns | |
+//! | [`lifecycle`] | tasks and the three-step stop; the only place that spawns | |
 //! | [`clock`], [`ids`] | time and identifiers, as arguments; the only places that make them | |
 //! | [`wake`] | one bell for each worker | what there is to do: that stands in the tables |
 //! | [`health`] | what is known of the services we depend on | decisions |
 //! | [`telemetry`], [`text`] | the log; numbers and times for people | |
 //!
 //! Outside `src`: `migrations/` (one folder for each engine, the same names), `tests/it/` (the whole
-//! from outside: `store` on both engines, `e2e` against the sandbox, `deploy` behind nginx,
-//! `replicas` on one PostgreSQL),
-//! `tests/tidy.rs` (house rules), `deploy/`, `tests/run`, `.ci/run`.
+//! from outside: `store` on both engines, `e2e` against the sandbox, `process` the program killed and
+//! stopped, `replicas` on one PostgreSQL, `deploy` behind nginx, `hostile` what nobody should send),
+//! `tests/sim` (simulations), `tests/broken` (a safeguard taken out), `tests/tidy.rs` (house rules),
+//! `deploy/`, `tests/run`, `.ci/run`.
 //!
 //! # The path of one payment
 //!
@@ -89,8 +90,8 @@
 //!
 //! | | invariant | enforced by | tested by |
 //! | --- | --- | --- | --- |
-//! | 1 | An event answered with 200 is on disk, a payment answered with 201 too | `http::keeper`; WAL with full sync on SQLite | `it/store/events.rs`, `it/e2e/load.rs` (the process is killed) |
-//! | 2 | At most one message for each payment; a doubt is settled, never sent again blindly | index `dispatches_once`; fencing numbers; [`conclude`](crate::core::dispatch::conclude), [`occupancy`](crate::core::occupancy) | `it/e2e/doubt.rs`, `it/e2e/load.rs`, `it/replicas`, `it/store/claims.rs`, `it/store/constraints.rs` |
+//! | 1 | An event answered with 200 is on disk, a payment answered with 201 too | `http::keeper`; WAL with full sync on SQLite | `it/store/events.rs`, `it/process/kill.rs` (the process is killed) |
+//! | 2 | At most one message for each payment; a doubt is settled, never sent again blindly | index `dispatches_once`; fencing numbers; [`conclude`](crate::core::dispatch::conclude), [`occupancy`](crate::core::occupancy) | `it/e2e/doubt.rs`, `it/process/`, `it/replicas`, `it/store/claims.rs`, `it/store/constraints.rs` |
 //! | 3 | A line never has more than its capacity, nor two dispatches to one user | indexes `dispatches_slot`, `dispatches_pair`; serial transactions; [`choose`](crate::core::dispatch::choose) | `core/dispatch/tests.rs`, `it/store/constraints.rs`, `it/store/dispatch.rs` |
 //! | 4 | No payment waits while a free line of its manager would take it | `managers.due_at`, wake-ups, the tick of [`worker`] | `it/e2e/main_job.rs`, `it/store/dispatch.rs` |
 //! | 5 | At most one notice for each payment and episode of waiting | `UNIQUE (payment_id, episode)` | `it/e2e/notice.rs`, `it/store/notices.rs` |

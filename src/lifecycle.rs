@@ -1,8 +1,8 @@
-//! Supervised tasks and the two-step stop.
+//! Supervised tasks and the three-step stop.
 //!
 //! Every background task is spawned here and nowhere else, so that none is left behind when the
-//! process stops. The *soft* signal asks a task to finish what it has in hand; the *hard* one
-//! drops it where it stands.
+//! process stops. The *soft* signal asks a task to finish what it has in hand; the *late* one to let
+//! go of it and to write down what is known of it; the *hard* one drops it where it stands.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,11 +10,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long tasks may take to let go of what they have in hand.
+pub const LET_GO_WITHIN: Duration = Duration::from_secs(1);
+
 /// The tasks of one running application, and its stop signals.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
     soft: CancellationToken,
+    late: CancellationToken,
     hard: CancellationToken,
     failed: CancellationToken,
 }
@@ -78,12 +82,24 @@ impl Tasks {
         self.soft.cancelled().await;
     }
 
-    /// Asks every task to finish, waits for them up to `patience`, then drops the rest.
+    /// Waits until there is no more time to finish what is in hand.
+    pub async fn late(&self) {
+        self.late.cancelled().await;
+    }
+
+    /// Asks every task to finish, waits for them up to `patience`, gives them [`LET_GO_WITHIN`] to
+    /// let go, then drops the rest.
     pub async fn shutdown(&self, patience: Duration) {
         self.soft.cancel();
         self.tracker.close();
         if tokio::time::timeout(patience, self.tracker.wait()).await.is_err() {
-            tracing::warn!("some tasks did not finish in time and are dropped");
+            tracing::warn!(
+                "some tasks did not finish in time and let go of what they have in hand"
+            );
+        }
+        self.late.cancel();
+        if tokio::time::timeout(LET_GO_WITHIN, self.tracker.wait()).await.is_err() {
+            tracing::warn!("some tasks did not let go in time and are dropped");
         }
         self.hard.cancel();
         self.tracker.wait().await;

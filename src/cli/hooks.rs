@@ -39,7 +39,8 @@ pub(super) async fn run(what: Hooks, env: &Env) -> anyhow::Result<()> {
 async fn platform(env: &Env) -> anyhow::Result<(HooksSettings, impl Chat, Vec<PlatformLine>)> {
     let settings = HooksSettings::read(env)?;
     telemetry::install(&settings.log)?;
-    let chat = app::connect_client(&settings.connect, &settings.hook, &system_clock())?;
+    let clock = system_clock();
+    let chat = app::connect_client(&settings.connect, &settings.hook, &clock, &Tasks::new())?;
     let lines = match chat.list_lines().await {
         Ok(lines) => lines,
         Err(answer) => bail!("the platform does not list its lines: {}", words(&answer)),
@@ -82,7 +83,7 @@ async fn sync(env: &Env) -> anyhow::Result<()> {
     let store = app::open_store(&settings.database, rules, Wake::default(), &tasks).await.context(
         "a running service sets its hooks by itself, and this command is for when none runs",
     )?;
-    let chat = app::connect_client(&settings.connect, &settings.hook, &clock)?;
+    let chat = app::connect_client(&settings.connect, &settings.hook, &clock, &tasks)?;
     let targets = store.hook_targets().await?;
     let parts = Parts {
         store: std::sync::Arc::clone(&store),
@@ -93,6 +94,7 @@ async fn sync(env: &Env) -> anyhow::Result<()> {
         template: std::sync::Arc::new(crate::message::MessageTemplate::built_in()),
         owner: "hooks sync".into(),
         gate: Gate::default(),
+        tasks: tasks.clone(),
     };
     let tick = || futures::future::ready(Ok(true)).boxed();
     let synced = hooks::sync(&parts, &app::policy(&settings), &targets, &tick).await?;

@@ -33,6 +33,7 @@ fn parse(text: &str) -> Option<Duration> {
 fn written(length: Duration) -> String {
     let (millis, secs) = (length.as_millis(), length.as_secs());
     match millis {
+        0 => "0s".to_owned(),
         _ if !millis.is_multiple_of(1_000) => format!("{millis}ms"),
         _ if !secs.is_multiple_of(60) => format!("{secs}s"),
         _ if !secs.is_multiple_of(3_600) => format!("{}m", secs / 60),

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::config::duration::within;
 use crate::config::problem::Problem;
 use crate::config::reader::{Expected, Reader, Reported};
-use crate::config::variables::{API_TOKENS, LISTEN, METRICS_LISTEN};
+use crate::config::variables::{API_TOKENS, LISTEN, METRICS_LISTEN, STOP_GRACE};
 
 /// The fewest characters of an API token's secret: 16 random ones cannot be guessed.
 const TOKEN_SECRET_CHARS_MIN: usize = 16;
 
 /// The most characters of an API token's name; it is written into every request's log line.
 const TOKEN_NAME_CHARS_MAX: usize = 64;
+
+/// The longest that requests are still taken at a stop.
+const STOP_GRACE_MAX: Duration = Duration::from_mins(1);
 
 /// Where we listen, and who may call the API.
 #[derive(Clone, Debug)]
@@ -24,6 +29,8 @@ pub struct HttpSettings {
     pub metrics_listen: Option<SocketAddr>,
     /// Who may call the API; names and secrets are unique.
     pub api_tokens: Vec<ApiToken>,
+    /// How long requests are taken after a stop was asked for.
+    pub stop_grace: Duration,
 }
 
 /// One caller of the API.
@@ -55,13 +62,14 @@ impl HttpSettings {
             reader.or_default(&METRICS_LISTEN, parse_address).map(Some)
         };
         let api_tokens = reader.required(&API_TOKENS, parse_tokens);
+        let stop_grace = reader.or_default(&STOP_GRACE, within(Duration::ZERO, STOP_GRACE_MAX));
         let (listen, metrics_listen) = (listen?, metrics_listen?);
         // Port 0 is a different port each time.
         if metrics_listen == Some(listen) && listen.port() != 0 {
             let what = format!("is \"{listen}\", as FREELINE_LISTEN is: expected another address");
             return Err(reader.report(Problem::with(&METRICS_LISTEN, what)));
         }
-        Ok(Self { listen, metrics_listen, api_tokens: api_tokens? })
+        Ok(Self { listen, metrics_listen, api_tokens: api_tokens?, stop_grace: stop_grace? })
     }
 }
 

@@ -30,6 +30,7 @@ fn with_what_is_required_everything_else_has_its_default() {
     let settings = Settings::read(&env_with(&[])).unwrap();
     assert_eq!(settings.http.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.http.metrics_listen.unwrap().to_string(), "127.0.0.1:9464");
+    assert_eq!(settings.http.stop_grace, Duration::from_secs(1));
     assert_eq!(settings.database.to_string(), "sqlite:freeline.db");
     assert!(!settings.hook.takeover);
     assert_eq!(settings.hook.check_every, Duration::from_mins(5));

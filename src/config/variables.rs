@@ -89,6 +89,7 @@ pub const VARIABLES: &[Variable] = &[
     LISTEN,
     METRICS_LISTEN,
     API_TOKENS,
+    STOP_GRACE,
     DATABASE_URL,
     HOOK_URL,
     HOOK_TOKEN,
@@ -132,6 +133,14 @@ pub(super) const API_TOKENS: Variable = Variable::new(
 )
 .required()
 .secret();
+
+pub(super) const STOP_GRACE: Variable = Variable::new(
+    Section::Http,
+    "FREELINE_STOP_GRACE",
+    "how long a service that was told to stop still takes requests, so that whoever watches \
+     `/readyz` sends no more; from 0s to 1m",
+)
+.or("1s");
 
 pub(super) const DATABASE_URL: Variable = Variable::new(
     Section::Database,

@@ -17,6 +17,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::lifecycle::Tasks;
+
 mod rate;
 
 pub use rate::{CALLS_MAX, Limit, Rate, RateError};
@@ -43,6 +45,8 @@ pub struct Budget {
     message_turn: tokio::sync::Mutex<()>,
     housekeeping_turn: tokio::sync::Mutex<()>,
     wait_max: Duration,
+    /// Whose stop closes it.
+    tasks: Tasks,
 }
 
 impl Budget {
@@ -53,20 +57,36 @@ impl Budget {
 
     /// A budget whose callers wait at most `wait_max`.
     pub fn with_wait(rate: &Rate, wait_max: Duration) -> Arc<Self> {
+        Self::until_stop(rate, wait_max, Tasks::new())
+    }
+
+    /// A budget that is closed by the stop of `tasks`: from then on no call begins.
+    pub fn until_stop(rate: &Rate, wait_max: Duration, tasks: Tasks) -> Arc<Self> {
         Arc::new(Self {
             ledger: Mutex::new(Ledger::new(rate)),
             changed: Notify::new(),
             message_turn: tokio::sync::Mutex::default(),
             housekeeping_turn: tokio::sync::Mutex::default(),
             wait_max,
+            tasks,
         })
     }
 
-    /// Waits for a permit for one call; `None` if there is none within the time a call may wait.
+    /// Whether no call may begin any more.
+    pub fn is_closed(&self) -> bool {
+        self.tasks.is_stopping()
+    }
+
+    /// Waits for a permit for one call; `None` if there is none within the time a call may wait, or
+    /// the budget is closed.
     ///
     /// Dropping the future leaves the queue and uses nothing up.
     pub async fn take(self: &Arc<Self>, priority: Priority) -> Option<Permit> {
-        tokio::time::timeout(self.wait_max, self.wait(priority)).await.ok()
+        tokio::select! {
+            biased;
+            () = self.tasks.stopping() => None,
+            permit = tokio::time::timeout(self.wait_max, self.wait(priority)) => permit.ok(),
+        }
     }
 
     /// How many calls could start right now.

@@ -27,7 +27,10 @@ impl WatchedChat {
         let trouble = match answer {
             Answer::Done | Answer::Refused { .. } => None,
             // What was not begun says nothing about the platform.
-            Answer::NotDone { why: NotDone::NoBudget | NotDone::TooLate, .. } => return,
+            Answer::NotDone {
+                why: NotDone::NoBudget | NotDone::TooLate | NotDone::Stopping,
+                ..
+            } => return,
             Answer::NotDone { why: NotDone::NeverConnected(detail), .. }
             | Answer::Unknown { detail } => Some(detail.as_str()),
             Answer::NotDone { why: NotDone::RateLimited, .. } => Some("429, too many calls"),

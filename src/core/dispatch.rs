@@ -380,12 +380,13 @@ fn not_done(
         NotDone::Unauthorized => "401, our credentials were refused".to_owned(),
         NotDone::NoBudget => "our budget of calls is used up".to_owned(),
         NotDone::TooLate => "it was not begun, its claim was about to run out".to_owned(),
+        NotDone::Stopping => "the service was about to stop".to_owned(),
     };
-    // Waiting for ourselves says nothing about the platform: no backoff for it.
-    let is_ours = matches!(why, NotDone::NoBudget | NotDone::TooLate);
+    // What we ourselves lack says nothing about the platform: no backoff for it.
+    let is_ours = matches!(why, NotDone::NoBudget | NotDone::TooLate | NotDone::Stopping);
     dispatch.failures += i64::from(!is_ours);
     let wait = match why {
-        NotDone::NoBudget | NotDone::TooLate => Span::ZERO,
+        NotDone::NoBudget | NotDone::TooLate | NotDone::Stopping => Span::ZERO,
         NotDone::NeverConnected(_) | NotDone::RateLimited | NotDone::Unauthorized => {
             Backoff::PLATFORM.after(dispatch.failures)
         }

@@ -44,4 +44,6 @@ pub enum NotDone {
     NoBudget,
     /// It was not begun: its claim would have run out before its end.
     TooLate,
+    /// We are about to stop and begin no call any more.
+    Stopping,
 }

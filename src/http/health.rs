@@ -20,8 +20,8 @@ pub(super) async fn live() -> Response {
     Json(json!({ "status": "ok" })).into_response()
 }
 
-/// 503 only while events could not be stored: with the platform or the mail server down they must
-/// still come in.
+/// 503 only while events could not be stored, or when no more of them should come because of a
+/// stop: with the platform or the mail server down they must still come in.
 pub(super) async fn ready(State(context): State<Context>) -> Response {
     let database = match tokio::time::timeout(PROBE_WITHIN, context.store.ping()).await {
         Ok(Ok(())) => None,
@@ -36,7 +36,9 @@ pub(super) async fn ready(State(context): State<Context>) -> Response {
     let platform = context.health.platform();
     let mail = context.health.mail();
     let is_down = |dependency: &Dependency| matches!(dependency, Dependency::Down { .. });
-    let (status, word) = if database.is_some() || stopping {
+    let (status, word) = if stopping {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+    } else if database.is_some() {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
     } else if is_down(&platform) || is_down(&mail) {
         (StatusCode::OK, "degraded")

@@ -40,8 +40,8 @@ struct Waiting {
 pub(super) struct NotKept;
 
 impl EventKeeper {
-    /// Starts the task that writes; it ends when every keeper is gone, and after a stop as soon
-    /// as nothing waits.
+    /// Starts the task that writes; it ends when every keeper is gone, and at the end of a stop as
+    /// soon as nothing waits: requests in flight still come to it.
     pub(super) fn start(store: Arc<dyn Store>, tasks: &Tasks) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         tasks.spawn("event keeper", keep_all(store, waiting, tasks.clone()));
@@ -64,7 +64,7 @@ async fn keep_all(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Waiting>, t
         let first = tokio::select! {
             biased;
             first = waiting.recv() => first,
-            () = tasks.stopping() => waiting.try_recv().ok(),
+            () = tasks.late() => waiting.try_recv().ok(),
         };
         let Some(first) = first else { return };
         let batch = gather(first, &mut waiting);

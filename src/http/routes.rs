@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -38,6 +38,7 @@ pub fn router(context: Context) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(problems_only))
         .layer(from_fn(arrival::body_in_time))
+        .layer(from_fn_with_state(context.clone(), say_goodbye))
         .layer(from_fn_with_state(context.clone(), log::log_request))
         .with_state(context)
 }
@@ -148,6 +149,15 @@ async fn problems_only(request: Request, next: Next) -> Response {
         }
         _ => response,
     }
+}
+
+/// At a stop nobody should keep his connection for a next request.
+async fn say_goodbye(State(context): State<Context>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if context.tasks.is_stopping() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// A mistake of ours is a problem like any other; its cause stays inside.

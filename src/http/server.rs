@@ -23,6 +23,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -57,20 +59,27 @@ const MAKE_ROOM_EVERY: Duration = Duration::from_millis(100);
 /// The pause after a connection could not be taken: the process may lack a free file.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Answers what comes on `listener` until a stop is asked for, then until every request in flight
-/// is answered.
-pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks) {
+/// Answers what comes on `listener` until a stop is asked for and `grace` is over, then until every
+/// request in flight is answered or it is too late for that.
+pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks, grace: Duration) {
+    let stopping = tasks.clone();
+    let closing = async move {
+        stopping.stopping().await;
+        tokio::time::sleep(grace).await;
+    };
+    let closing: Closing = closing.boxed().shared();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let crowd = Arc::new(Notify::new());
     loop {
-        let Some(place) = place(&places, &crowd, &tasks).await else { break };
+        let Some(place) = place(&places, &crowd, &closing).await else { break };
         let taken = tokio::select! {
             taken = listener.accept() => taken,
-            () = tasks.stopping() => break,
+            () = closing.clone() => break,
         };
         match taken {
             Ok((stream, _)) => {
-                let (router, crowd, stop) = (router.clone(), Arc::clone(&crowd), tasks.clone());
+                let stop = Stop { closing: closing.clone(), tasks: tasks.clone() };
+                let (router, crowd) = (router.clone(), Arc::clone(&crowd));
                 tasks.spawn_guest(connection(stream, router, crowd, stop, place));
             }
             // The client was gone again.
@@ -79,25 +88,39 @@ pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks) {
                 tracing::error!(%error, "could not take a connection: {error}");
                 tokio::select! {
                     () = tokio::time::sleep(AFTER_FAILURE) => {}
-                    () = tasks.stopping() => break,
+                    () = closing.clone() => break,
                 }
             }
         }
     }
     drop(listener);
     let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-    // All places are free when every connection has ended; the semaphore is never closed.
-    drop(places.acquire_many(all).await);
+    tokio::select! {
+        // All places are free when every connection has ended; the semaphore is never closed.
+        all = places.acquire_many(all) => drop(all),
+        () = tasks.late() => {
+            tracing::warn!("some requests did not end in time and are not answered");
+        }
+    }
+}
+
+/// Ends when no more requests are taken.
+type Closing = Shared<BoxFuture<'static, ()>>;
+
+/// How a connection learns of the stop.
+struct Stop {
+    closing: Closing,
+    tasks: Tasks,
 }
 
 /// Waits for a place for one more connection; `None` at a stop.
 async fn place(
     places: &Arc<Semaphore>,
     crowd: &Notify,
-    tasks: &Tasks,
+    closing: &Closing,
 ) -> Option<OwnedSemaphorePermit> {
     loop {
-        if tasks.is_stopping() {
+        if closing.peek().is_some() {
             return None;
         }
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
@@ -107,7 +130,7 @@ async fn place(
         tokio::select! {
             place = Arc::clone(places).acquire_owned() => return place.ok(),
             () = tokio::time::sleep(MAKE_ROOM_EVERY) => {}
-            () = tasks.stopping() => return None,
+            () = closing.clone() => return None,
         }
     }
 }
@@ -123,7 +146,7 @@ async fn connection(
     stream: TcpStream,
     router: Router,
     crowd: Arc<Notify>,
-    tasks: Tasks,
+    stop: Stop,
     _place: OwnedSemaphorePermit,
 ) {
     let exchange = Arc::new(Exchange::default());
@@ -154,10 +177,11 @@ async fn connection(
                 }
                 return;
             }
-            () = tasks.stopping(), if !is_stopping => {
+            () = stop.closing.clone(), if !is_stopping => {
                 is_stopping = true;
                 serving.as_mut().graceful_shutdown();
             }
+            () = stop.tasks.late() => return,
             () = crowd.notified() => {
                 if exchange.is_answering() || began.elapsed() < GRACE {
                     continue;

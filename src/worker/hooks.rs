@@ -201,5 +201,6 @@ pub fn words_of(why: &NotDone) -> String {
         NotDone::Unauthorized => "401, our credentials were refused".to_owned(),
         NotDone::NoBudget => "our budget of calls is used up".to_owned(),
         NotDone::TooLate => "it was too late to begin".to_owned(),
+        NotDone::Stopping => "the service was about to stop".to_owned(),
     }
 }

@@ -57,6 +57,8 @@ pub struct Parts {
     pub owner: Arc<str>,
     /// Whether what the tables say of the lines can be believed.
     pub gate: Gate,
+    /// Whether a stop was asked for.
+    pub tasks: Tasks,
 }
 
 /// Closed from the start of the process until it is clear that the lines' states are not those of

@@ -25,7 +25,14 @@ impl Notifier {
             subject,
             body,
         };
-        let (outcome, trouble) = match mailer.send(&mail).await {
+        let delivery = tokio::select! {
+            biased;
+            delivery = mailer.send(&mail) => delivery,
+            () = self.0.tasks.late() => {
+                return NoticeOutcome::Unknown("the service had to stop meanwhile".to_owned());
+            }
+        };
+        let (outcome, trouble) = match delivery {
             Delivery::Sent => (NoticeOutcome::Sent, None),
             Delivery::NotSent(words) => (NoticeOutcome::NotSent(words.clone()), Some(words)),
             Delivery::Refused(words) => (NoticeOutcome::Refused(words), None),

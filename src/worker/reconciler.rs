@@ -241,6 +241,16 @@ impl Reconciler {
         }
         Ok(dispatches + store.expire_notices(now, survivor).await?)
     }
+
+    /// What the one replica does that holds the lease.
+    async fn reconcile(&self) -> store::Result<bool> {
+        let store = &*self.parts.store;
+        let expired = self.expire(store).await? > 0;
+        let synced = self.sync_hooks(&store.hook_targets().await?).await?;
+        // Hooks that were just set make their lines want a first look.
+        let looked = self.look(&store.hook_targets().await?).await?;
+        Ok(expired || synced || looked)
+    }
 }
 
 fn of_line(listed: &[OpenTreatment], line: &LineId) -> Vec<Listed> {
@@ -258,12 +268,12 @@ impl Step for Reconciler {
         if !self.leads().await? {
             return Ok(false);
         }
-        let store = &*self.parts.store;
-        let expired = self.expire(store).await? > 0;
-        let synced = self.sync_hooks(&store.hook_targets().await?).await?;
-        // Hooks that were just set make their lines want a first look.
-        let looked = self.look(&store.hook_targets().await?).await?;
-        Ok(expired || synced || looked)
+        // Whatever it is at can be broken off: hooks are set anew, looks are asked for anew.
+        tokio::select! {
+            biased;
+            () = self.parts.tasks.stopping() => Ok(false),
+            did = self.reconcile() => did,
+        }
     }
 
     async fn next_due(&self) -> store::Result<Option<Time>> {

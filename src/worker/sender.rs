@@ -49,7 +49,7 @@ impl Sender {
             None if clock.now() >= message.deadline => {
                 Answer::NotDone { why: NotDone::TooLate, retry_after: None }
             }
-            None => self.parts.chat.send_message(&message).await,
+            None => self.call(&message).await,
         };
         let (line, payment) = (&claimed.line, &claimed.about.payment.id);
         log_answer(claimed, &answer);
@@ -62,12 +62,31 @@ impl Sender {
         Ok(())
     }
 
+    /// The one call. When a stop cannot wait for its answer any longer, it is in doubt: written
+    /// down now, the doubt is settled by whoever runs next and waits for no lease.
+    async fn call(&self, message: &OutgoingMessage) -> Answer {
+        tokio::select! {
+            biased;
+            answer = self.parts.chat.send_message(message) => answer,
+            () = self.parts.tasks.late() => Answer::Unknown {
+                detail: "the service had to stop before the answer came".to_owned(),
+            },
+        }
+    }
+
     /// Sets the bot hook where it was found missing; an answer means that no message may go out.
     async fn rehook(&self, claimed: &ClaimedDispatch) -> store::Result<Option<Answer>> {
         if claimed.rehook != Rehook::Wanted {
             return Ok(None);
         }
-        match self.parts.chat.set_hook(HookKind::Bot, &claimed.line).await {
+        let set = tokio::select! {
+            biased;
+            set = self.parts.chat.set_hook(HookKind::Bot, &claimed.line) => set,
+            () = self.parts.tasks.late() => {
+                Answer::NotDone { why: NotDone::Stopping, retry_after: None }
+            }
+        };
+        match set {
             // Refused or not: the message is tried once more, and a further refusal is meant.
             Answer::Done | Answer::Refused { .. } => {
                 let store = &self.parts.store;

@@ -9,6 +9,8 @@ mod e2e;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod replicas;
 #[cfg(test)]
 mod store;

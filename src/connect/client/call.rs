@@ -84,8 +84,11 @@ impl ConnectClient {
         };
         let (method, path) = (call.method.clone(), call.template);
         let Some(permit) = self.budget.take(call.priority).await else {
-            tracing::debug!(%method, path, outcome = "no budget", "{method} {path}: no budget");
-            return Err(Answer::NotDone { why: NotDone::NoBudget, retry_after: None });
+            let why = if self.budget.is_closed() { NotDone::Stopping } else { NotDone::NoBudget };
+            let refused = Err(Answer::NotDone { why, retry_after: None });
+            let outcome = verdict::word(&refused);
+            tracing::debug!(%method, path, outcome, "{method} {path}: {outcome}");
+            return refused;
         };
         let started = Instant::now();
         // The wait for the permit may have used the time up.

@@ -239,6 +239,7 @@ fn every_answer_to_a_call_leads_on() {
     check(&not_done(NotDone::RateLimited, Some(7)), "reserved sending try_again 7.0 s");
     check(&not_done(NotDone::Unauthorized, None), "reserved sending try_again 500.0 ms");
     check(&not_done(NotDone::NoBudget, None), "reserved sending try_again 0 µs");
+    check(&not_done(NotDone::Stopping, None), "reserved sending try_again 0 µs");
     check(&not_done(NotDone::NoBudget, Some(2)), "reserved sending try_again 2.0 s");
     check(&not_done(NotDone::TooLate, None), "reserved sending try_again 0 µs");
     for status in [400, 413, 422] {

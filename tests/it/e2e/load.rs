@@ -1,5 +1,4 @@
-//! A thousand payments against a platform that duplicates, reorders and loses answers; and the
-//! same with the process killed in the middle.
+//! A thousand payments against a platform that duplicates, reorders and loses answers.
 //!
 //! Here the workers run by themselves, in a process of their own, on the machine's clock.
 
@@ -15,7 +14,7 @@ use freeline::sandbox::{Faults, Sandbox, SandboxConfig, SandboxHandle};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::process::{LOOK_EVERY, Service};
+use crate::support::process::{Client, LOOK_EVERY, Service};
 use crate::support::{TestDatabase, directory, on_both};
 
 /// Payments of one run.
@@ -52,15 +51,14 @@ async fn sandbox(tasks: &Tasks) -> SandboxHandle {
 }
 
 /// Hands all payments over; answers number and id of each.
-async fn pay_all(service: &tokio::sync::RwLock<Service>) -> BTreeMap<String, String> {
+async fn pay_all(client: &Client) -> BTreeMap<String, String> {
     let one = |sender: usize| async move {
         let mut numbers = Vec::new();
         for index in (sender..PAYMENTS).step_by(SENDERS) {
             let manager = index % 3 + 1;
             let body = json!({ "key": format!("load-{index}"), "counterparty": format!("c{manager}"),
                 "amount": "100.00", "paid_at": "2026-03-05T14:07:00Z" });
-            let service = service.read().await;
-            let answer = service.call(reqwest::Method::POST, "/payments", &body).await;
+            let answer = client.call(reqwest::Method::POST, "/payments", &body).await;
             let text = |field: &str| answer[field].as_str().expect("a text").to_owned();
             numbers.push((text("number"), text("id")));
         }
@@ -106,30 +104,7 @@ async fn a_thousand_payments_go_out_once_each_against_an_ugly_platform(database:
     let sandbox = sandbox(&tasks).await;
     let service = Service::start(&database.url(), &sandbox, &[]).await;
     service.call(reqwest::Method::PUT, "/directory", &directory()).await;
-    let service = tokio::sync::RwLock::new(service);
-    let paid = pay_all(&service).await;
-    check(&sandbox, &service.into_inner(), paid).await;
-    tasks.stop();
-}
-
-on_both!(a_thousand_payments_go_out_once_each_although_the_process_is_killed);
-async fn a_thousand_payments_go_out_once_each_although_the_process_is_killed(
-    database: TestDatabase,
-) {
-    let tasks = Tasks::new();
-    let sandbox = sandbox(&tasks).await;
-    let service = Service::start(&database.url(), &sandbox, &[]).await;
-    service.call(reqwest::Method::PUT, "/directory", &directory()).await;
-    let service = tokio::sync::RwLock::new(service);
-    let killing = async {
-        for messages in [150, 500, 850] {
-            sandbox.wait_for_messages(messages).await;
-            let mut service = service.write().await;
-            service.kill();
-            service.run().await;
-        }
-    };
-    let (paid, ()) = tokio::join!(pay_all(&service), killing);
-    check(&sandbox, &service.into_inner(), paid).await;
+    let paid = pay_all(&service.client()).await;
+    check(&sandbox, &service, paid).await;
     tasks.stop();
 }

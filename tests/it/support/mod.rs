@@ -21,6 +21,9 @@ pub(crate) mod nginx;
 #[expect(clippy::allow_attributes, reason = "not every target uses all of it")]
 #[allow(dead_code, reason = "not every test uses all of it")]
 pub(crate) mod process;
+#[expect(clippy::allow_attributes, reason = "not every target uses all of it")]
+#[allow(dead_code, reason = "not every test uses all of it")]
+pub(crate) mod relay;
 pub(crate) mod statements;
 pub(crate) mod steps;
 mod world;

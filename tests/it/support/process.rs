@@ -1,27 +1,85 @@
 //! The program as a process of its own, on the machine's clock: killed, stopped, started again.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use freeline::ids::{Ids as _, RandomIds};
 use freeline::sandbox::{SandboxHandle, TECHNICAL_USER_ID};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::{HOOK_TOKEN, TOKEN};
 
 /// After this time a test that waits for a process has failed: it takes seconds.
 pub(crate) const WITHIN: Duration = Duration::from_mins(4);
+/// A start takes less than a second, and may have to wait for the locks of one that was killed.
+const STARTS_WITHIN: Duration = Duration::from_mins(1);
+/// One question whether it is there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// Wait between two looks at something that another process does.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// An address that was free a moment ago.
+/// Ports that the kernel gives to nobody who asks for any: a process that is killed and started
+/// again finds its port free, and nobody who calls it meanwhile is connected to himself.
+const PORTS: RangeInclusive<u16> = 10_000..=19_999;
+/// Ports that are tried.
+const TRIES: usize = 100;
+
+/// An address that was free a moment ago, and stays free but for those who ask for it.
 pub(crate) async fn free_address() -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    free.local_addr().expect("its address")
+    let ids = RandomIds::from_system();
+    for _ in 0..TRIES {
+        let offset = ids.random() % u64::try_from(PORTS.len()).expect("few ports");
+        let port = PORTS.start() + u16::try_from(offset).expect("a port");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).await.is_ok() {
+            return address;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
+}
+
+/// Calls the API as the ERP does, wherever the service is in its life.
+#[derive(Clone)]
+pub(crate) struct Client {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// One call of the API; `None` while it cannot be answered or answers 503.
+    pub(crate) async fn try_call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: &Value,
+    ) -> Option<Value> {
+        let call = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        let answer = call.bearer_auth(TOKEN).json(body).send().await.ok()?;
+        let status = answer.status();
+        let text = answer.text().await.ok()?;
+        assert!(status.is_success() || status == 503, "{path}: {status} {text}");
+        if status.is_success() { serde_json::from_str(&text).ok() } else { None }
+    }
+
+    /// Repeats a call until it is answered, as the ERP does: the key makes that safe.
+    pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
+        let calling = async {
+            loop {
+                if let Some(answer) = self.try_call(method.clone(), path, body).await {
+                    return answer;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(WITHIN, calling).await.expect("the call is answered")
+    }
 }
 
 /// The service as a process, which can be killed and started again. It ends with this value.
@@ -52,7 +110,16 @@ impl Service {
         sandbox: &SandboxHandle,
         settings: &[(&str, String)],
     ) -> Self {
-        let address = free_address().await;
+        Self::prepare_at(database_url, sandbox, free_address().await, settings)
+    }
+
+    /// The same at this address.
+    pub(crate) fn prepare_at(
+        database_url: &str,
+        sandbox: &SandboxHandle,
+        address: SocketAddr,
+        settings: &[(&str, String)],
+    ) -> Self {
         let base = format!("http://{address}");
         let usual = [
             ("FREELINE_LISTEN", address.to_string()),
@@ -67,6 +134,7 @@ impl Service {
             ("FREELINE_API_TOKENS", format!("erp:write:{TOKEN}")),
             ("FREELINE_DISPATCH_USER_ID", TECHNICAL_USER_ID.to_owned()),
             ("FREELINE_IN_DOUBT_AFTER", "5s".to_owned()),
+            ("FREELINE_STOP_GRACE", "0s".to_owned()),
             ("FREELINE_LOG", "warn".to_owned()),
         ];
         let usual = usual.into_iter().filter(|(name, _)| settings.iter().all(|(n, _)| n != name));
@@ -97,14 +165,34 @@ impl Service {
 
     /// Waits until the process that was started answers.
     pub(crate) async fn answers(&mut self) {
-        let answers = async {
-            while self.http.get(format!("{}/livez", self.base)).send().await.is_err() {
-                let ended = self.child.as_mut().expect("a process").try_wait().expect("its state");
-                assert!(ended.is_none(), "it ended with {ended:?}: {}", self.log());
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
+        let began = Instant::now();
+        while let Err(error) = self.is_there().await {
+            let ended = self.has_ended();
+            assert!(ended.is_none(), "it ended with {ended:?}: {}", self.log());
+            assert!(
+                began.elapsed() < STARTS_WITHIN,
+                "it does not answer: {error:?}; its threads: {:#?}; {}",
+                self.threads(),
+                self.log()
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn is_there(&self) -> reqwest::Result<()> {
+        let asked = self.http.get(format!("{}/livez", self.base)).timeout(ANSWERS_WITHIN);
+        asked.send().await.map(|_| ())
+    }
+
+    /// What each of its threads is at, as the kernel tells it.
+    fn threads(&self) -> Vec<String> {
+        let folder = format!("/proc/{}/task", self.pid());
+        let threads = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let tell = |thread: std::fs::DirEntry| {
+            let tell = |name| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            format!("{} {} {}", tell("comm").trim(), tell("wchan"), tell("syscall").trim())
         };
-        tokio::time::timeout(WITHIN, answers).await.expect("the service answers");
+        threads.map(tell).collect()
     }
 
     /// Starts the process and does not wait for it.
@@ -168,32 +256,29 @@ impl Service {
         Some(status)
     }
 
-    /// One call of the API; `None` while it cannot be answered or answers 503.
+    /// Calls its API, also while it is killed and started again.
+    pub(crate) fn client(&self) -> Client {
+        Client { base: self.base.clone(), http: self.http.clone() }
+    }
+
+    /// See [`Client::try_call`].
     pub(crate) async fn try_call(
         &self,
         method: reqwest::Method,
         path: &str,
         body: &Value,
     ) -> Option<Value> {
-        let call = self.http.request(method, format!("{}/api/v1{path}", self.base));
-        let answer = call.bearer_auth(TOKEN).json(body).send().await.ok()?;
-        let status = answer.status();
-        let text = answer.text().await.ok()?;
-        assert!(status.is_success() || status == 503, "{path}: {status} {text}");
-        if status.is_success() { serde_json::from_str(&text).ok() } else { None }
+        self.client().try_call(method, path, body).await
     }
 
-    /// Repeats a call until it is answered, as the ERP does: the key makes that safe.
+    /// See [`Client::call`].
     pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
-        let calling = async {
-            loop {
-                if let Some(answer) = self.try_call(method.clone(), path, body).await {
-                    return answer;
-                }
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::time::timeout(WITHIN, calling).await.expect("the call is answered")
+        self.client().call(method, path, body).await
+    }
+
+    /// How it ended by itself, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().expect("a process").try_wait().expect("its state")
     }
 }
 

@@ -302,6 +302,7 @@ fn environment(
         ("FREELINE_CONNECT_RATE", "100000/s".to_owned()),
         ("FREELINE_API_TOKENS", format!("erp:write:{TOKEN},page:read:{READ_TOKEN}")),
         ("FREELINE_DISPATCH_USER_ID", TECHNICAL_USER_ID.to_owned()),
+        ("FREELINE_STOP_GRACE", "0s".to_owned()),
     ];
     for (name, value) in others {
         env.retain(|(known, _)| known != name);
