@@ -11,10 +11,10 @@ use freeline::core::why::ReasonCode;
 use freeline::store::{EventFilter, EventState};
 
 use super::life::{Failure, Life, broken};
-use super::plan::{Post, Step, WORKERS};
+use super::plan::{OTHER_SENDER, Post, RECONCILER, Step, WORKERS};
 use super::replica::Went;
 use super::truth::Truth;
-use super::turnstile::{ALL_CALLS, Fate};
+use super::turnstile::{Calls, Fate};
 
 /// Times that all workers are asked in a row before they have to be done.
 const ASKED_MAX: usize = 300;
@@ -72,7 +72,7 @@ impl Life {
             if !self.has_more_to_come(&truth) {
                 return Ok(());
             }
-            let span = if pause < 15 { Span::from_secs(4) } else { Span::from_secs(25) };
+            let span = if pause < 10 { Span::from_secs(5) } else { Span::from_secs(45) };
             self.clocks.pass(span);
             self.tell(format!("{span} pass"));
         }
@@ -88,18 +88,16 @@ impl Life {
                 self.tell(words);
                 did = true;
             }
-            for replica in 0..self.replicas.len() {
-                for worker in 0..WORKERS.len() {
-                    let (went, words) = self.go(replica, worker, ALL_CALLS, Fate::Fine).await;
-                    match went {
-                        Went::Did => {
-                            did = true;
-                            self.tell(words);
-                            self.look().await?;
-                        }
-                        Went::Nothing => {}
-                        Went::Failed | Went::Stands => return broken("work", words),
+            for (replica, worker) in self.at_work() {
+                let (went, words) = self.go(replica, worker, Calls::ALL).await;
+                match went {
+                    Went::Did => {
+                        did = true;
+                        self.tell(words);
+                        self.look().await?;
                     }
+                    Went::Nothing => {}
+                    Went::Failed | Went::Stands => return broken("work", words),
                 }
             }
             if !did {
@@ -107,6 +105,20 @@ impl Life {
             }
         }
         broken("rest", "the workers never stop")
+    }
+
+    /// The first replica's workers, the reconciler that may have the lease, and whoever is in the
+    /// middle of something: the others would do the same.
+    fn at_work(&self) -> Vec<(usize, usize)> {
+        let mut all = Vec::new();
+        for replica in 0..self.replicas.len() {
+            let wanted = |worker: &usize| {
+                let is_first = replica == 0 && *worker != OTHER_SENDER;
+                is_first || *worker == RECONCILER || self.replicas[replica].is_going(*worker)
+            };
+            all.extend((0..WORKERS.len()).filter(wanted).map(|worker| (replica, worker)));
+        }
+        all
     }
 
     /// Whether something will still happen by itself as time passes.
@@ -224,10 +236,9 @@ impl Life {
         let until = truth.refusals.values().copied().max().unwrap_or_default();
         self.tell(format!("until {until} refusals are remembered"));
         while self.now() <= until {
-            self.clocks.pass(Span::from_secs(25));
+            self.clocks.pass(Span::from_secs(45));
             for replica in 0..self.replicas.len() {
-                let worker = WORKERS.len() - 1;
-                self.go(replica, worker, ALL_CALLS, Fate::Fine).await;
+                self.go(replica, RECONCILER, Calls::ALL).await;
             }
         }
         Ok(())

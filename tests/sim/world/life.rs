@@ -24,10 +24,13 @@ use super::platform::{Platform, SharedPlatform};
 use super::replica::{Around, Replica, Went};
 use super::store::SimStore;
 use super::truth::Truth;
-use super::turnstile::{ALL_CALLS, Fate, Turnstile};
+use super::turnstile::{Calls, Fate, Turnstile};
 
 /// The moment at which lives begin: 2026-03-02 09:00 UTC.
 const BEGIN: Time = Time::from_micros(1_772_442_000_000_000);
+
+/// How the words about a worker end that found nothing to do, and so has changed nothing.
+const NOTHING: &str = "and has nothing to do";
 
 /// A promise that was not kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -163,9 +166,11 @@ impl Life {
     /// Takes a step, and looks at all promises after it.
     pub(super) async fn step(&mut self, step: Step) -> Result<(), Failure> {
         self.figures.steps += 1;
-        let words = self.take(step).await?;
-        if let Some(words) = words {
-            self.tell(words);
+        self.turnstile.forget();
+        let Some(words) = self.take(step).await? else { return Ok(()) };
+        let nothing = words.ends_with(NOTHING);
+        self.tell(words);
+        if self.turnstile.has_changed() && !nothing {
             self.look().await?;
         }
         Ok(())
@@ -206,13 +211,13 @@ impl Life {
     async fn take(&mut self, step: Step) -> Result<Option<String>, Failure> {
         let now = self.now();
         let words = match step {
-            Step::Go { replica, worker, calls, fate } => {
-                return Ok(Some(self.go(replica, worker, calls, fate).await.1));
+            Step::Go { replica, worker, calls } => {
+                return Ok(Some(self.go(replica, worker, calls).await.1));
             }
             Step::Round { replica } => {
                 let mut words = format!("replica {replica}, once around: ");
                 for worker in 0..WORKERS.len() {
-                    let (went, _) = self.go(replica, worker, ALL_CALLS, Fate::Fine).await;
+                    let (went, _) = self.go(replica, worker, Calls::ALL).await;
                     words.push_str(&format!("{} {went:?}, ", WORKERS[worker]));
                 }
                 words
@@ -278,15 +283,14 @@ impl Life {
         &mut self,
         replica: usize,
         worker: usize,
-        calls: u32,
-        fate: Fate,
+        calls: Calls,
     ) -> (Went, String) {
         let replica = replica % self.replicas.len();
-        let went = self.replicas[replica].go(worker, &self.turnstile, calls, fate).await;
+        let went = self.replicas[replica].go(worker, &self.turnstile, calls).await;
         let end = match went {
             Went::Stands => format!("and stands before {}", self.turnstile.at()),
             Went::Did => "and did something".to_owned(),
-            Went::Nothing => "and has nothing to do".to_owned(),
+            Went::Nothing => NOTHING.to_owned(),
             Went::Failed => "and the database failed it".to_owned(),
         };
         let name = WORKERS[worker];

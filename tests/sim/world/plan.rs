@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use freeline::core::dispatch::SendMode;
 
 use super::platform::Manners;
-use super::turnstile::{ALL_CALLS, Fate};
+use super::turnstile::{Calls, Fate};
 
 /// Steps of one plan.
 const STEPS: std::ops::Range<usize> = 60..260;
@@ -29,6 +29,14 @@ pub(super) struct Setting {
 pub(super) const WORKERS: [&str; 6] =
     ["intake", "dispatcher", "sender", "other sender", "notifier", "reconciler"];
 
+/// The second lane's place among them.
+pub(super) const OTHER_SENDER: usize = 3;
+/// The reconciler's place among them.
+pub(super) const RECONCILER: usize = 5;
+
+/// Workers by how often they are drawn.
+const OFTEN: [usize; 14] = [0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5, 5];
+
 /// How a delivery of an event goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Post {
@@ -44,8 +52,8 @@ pub(super) enum Post {
 /// One step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
-    /// A worker makes so many calls, the last of which has this fate.
-    Go { replica: usize, worker: usize, calls: u32, fate: Fate },
+    /// A worker makes so many calls.
+    Go { replica: usize, worker: usize, calls: Calls },
     /// All workers of a replica do what there is to do, once.
     Round { replica: usize },
     /// A replica dies and starts anew.
@@ -174,9 +182,12 @@ impl Chance {
 const KINDS: [(u32, fn(&mut Chance) -> Step); 23] = [
     (90, |c| Step::Go {
         replica: c.replica(),
-        worker: c.dice.random_range(0..WORKERS.len()),
-        calls: *pick(&mut c.dice, &[1, 1, 2, 3, 5, ALL_CALLS, ALL_CALLS]),
-        fate: c.fate(),
+        worker: *pick(&mut c.dice, &OFTEN),
+        calls: Calls {
+            count: *pick(&mut c.dice, &[1, 1, 2, 2, 3, 5, 8]),
+            fate: c.fate(),
+            goes_on: c.percent(60),
+        },
     }),
     (12, |c| Step::Round { replica: c.replica() }),
     (14, |c| {

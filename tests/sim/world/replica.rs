@@ -22,7 +22,7 @@ use freeline::worker::{Gate, Parts, Step};
 
 use super::plan::WORKERS;
 use super::platform::HOOK_URL;
-use super::turnstile::{Fate, Turnstile};
+use super::turnstile::{Calls, Fate, Turnstile};
 
 /// How often the hooks are compared.
 pub(super) const CHECK_EVERY: Span = Span::from_secs(600);
@@ -95,19 +95,18 @@ impl Replica {
         }
     }
 
-    /// Lets a worker make so many calls, the last of which has this fate.
+    /// Lets a worker make so many calls.
     pub(super) async fn go(
         &mut self,
         worker: usize,
         turnstile: &Turnstile,
-        calls: u32,
-        fate: Fate,
+        calls: Calls,
     ) -> Went {
         let going = self.going[worker].get_or_insert_with(|| {
             let step = Arc::clone(&self.workers[worker]);
             Box::pin(async move { step.step().await })
         });
-        let ended = turnstile.resume(going.as_mut(), calls, fate).await;
+        let ended = turnstile.resume(going.as_mut(), calls).await;
         let Some(ended) = ended else { return Went::Stands };
         self.going[worker] = None;
         match ended {
@@ -117,11 +116,16 @@ impl Replica {
         }
     }
 
+    /// Whether a worker is in the middle of a step.
+    pub(super) const fn is_going(&self, worker: usize) -> bool {
+        self.going[worker].is_some()
+    }
+
     /// Gives the lease back, as at a stop that was asked for; the steps under way are ended first.
     pub(super) async fn stop(mut self, turnstile: &Turnstile) {
         for worker in 0..WORKERS.len() {
             if self.going[worker].is_some() {
-                self.go(worker, turnstile, super::turnstile::ALL_CALLS, Fate::Fine).await;
+                self.go(worker, turnstile, Calls::ALL).await;
             }
         }
         // If that fails the lease runs out by itself.

@@ -43,8 +43,42 @@ impl Fate {
     ];
 }
 
+/// Calls after which everything is as it was.
+const UNCHANGING: [&str; 14] = [
+    "next_due",
+    "hook_targets",
+    "lines_to_look_at",
+    "own_urls",
+    "acquire_lease",
+    "list_lines",
+    "list_treatments",
+    "payment",
+    "the answer to list_lines",
+    "the answer to list_treatments",
+    "the answer to set_hook",
+    "the answer to send_message",
+    "the mail server's answer",
+    "set_hook",
+];
+
 /// Lets every call through.
-pub(super) const ALL_CALLS: u32 = u32::MAX;
+const ALL_CALLS: u32 = u32::MAX;
+
+/// How far a step is let on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Calls {
+    /// So many calls, at least one.
+    pub(super) count: u32,
+    /// How the last of them goes.
+    pub(super) fate: Fate,
+    /// Whether the step then goes on to its end.
+    pub(super) goes_on: bool,
+}
+
+impl Calls {
+    /// To the end, without a fault.
+    pub(super) const ALL: Self = Self { count: 1, fate: Fate::Fine, goes_on: true };
+}
 
 #[derive(Clone, Default)]
 pub(super) struct Turnstile(Arc<Mutex<State>>);
@@ -53,6 +87,8 @@ pub(super) struct Turnstile(Arc<Mutex<State>>);
 struct State {
     allowed: u32,
     fate: Option<Fate>,
+    /// Whether all are let through after the one with the fate.
+    goes_on: bool,
     someone_waits: bool,
     /// Where the last one stood or went through.
     at: &'static str,
@@ -73,34 +109,34 @@ impl Turnstile {
                 state.someone_waits = true;
                 return Poll::Pending;
             }
-            if state.allowed != ALL_CALLS {
-                state.allowed -= 1;
+            state.allowed -= 1;
+            let mut fate = Fate::Fine;
+            if state.allowed == 0 {
+                fate = state.fate.take().unwrap_or(Fate::Fine);
+                if std::mem::take(&mut state.goes_on) {
+                    state.allowed = ALL_CALLS;
+                }
             }
-            // The fate is that of the last call of a resumed step, or of the next one when all may
-            // go through.
-            let is_last = state.allowed == 0 || state.allowed == ALL_CALLS;
-            let fate =
-                if is_last { state.fate.take() } else { None }.unwrap_or(Fate::Fine);
             state.passed.push((call, fate));
             Poll::Ready(fate)
         })
         .await
     }
 
-    /// Resumes a future until it has made `calls` calls and stands before the next one (`None`), or
-    /// until it ends.
+    /// Resumes a future until it has made `calls` calls, the last of which has this fate, and stands
+    /// before the next one (`None`), or until it ends; if it `goes_on`, it does not stand.
     ///
     /// While it waits for the database nothing else runs: what is interleaved are calls.
     pub(super) async fn resume<T>(
         &self,
         mut future: Pin<&mut (dyn Future<Output = T> + Send + '_)>,
-        calls: u32,
-        fate: Fate,
+        calls: Calls,
     ) -> Option<T> {
         {
             let mut state = self.state();
-            state.allowed = calls;
-            state.fate = Some(fate);
+            state.allowed = calls.count;
+            state.fate = Some(calls.fate);
+            state.goes_on = calls.goes_on;
             state.someone_waits = false;
             state.passed.clear();
         }
@@ -110,7 +146,8 @@ impl Turnstile {
             Poll::Pending => Poll::Pending,
         })
         .await;
-        self.state().allowed = 0;
+        let mut state = self.state();
+        (state.allowed, state.fate, state.goes_on) = (0, None, false);
         ended
     }
 
@@ -121,7 +158,17 @@ impl Turnstile {
         fate: Fate,
     ) -> T {
         let mut future = std::pin::pin!(future);
-        self.resume(future.as_mut(), ALL_CALLS, fate).await.expect("nothing stops it")
+        self.resume(future.as_mut(), Calls { count: 1, fate, goes_on: true }).await.expect("nothing stops it")
+    }
+
+    /// Forgets what was called so far.
+    pub(super) fn forget(&self) {
+        self.state().passed.clear();
+    }
+
+    /// Whether a call since the last resumption may have changed anything.
+    pub(super) fn has_changed(&self) -> bool {
+        self.state().passed.iter().any(|(call, _)| !UNCHANGING.contains(call))
     }
 
     /// Where the step stands.
