@@ -80,8 +80,13 @@ impl Reconciler {
             return Ok(true);
         }
         let lease = store.acquire_lease(LEASE, self.owner(), now, now.plus(LEASE_FOR)).await?;
+        let is_kept = matches!(lease, Lease::Ours(_))
+            && before.leads
+            && now.since(before.kept_at) < GAP;
         self.change(|state| {
-            state.leads = matches!(lease, Lease::Ours(_));
+            // A lead that is new is ours only once what was missed is forgotten: should that fail,
+            // the next step takes it over once more.
+            state.leads = is_kept;
             state.kept_at = now;
         });
         match lease {
@@ -91,14 +96,17 @@ impl Reconciler {
                 }
                 return Ok(false);
             }
-            Lease::Ours(_) if before.leads && now.since(before.kept_at) < GAP => return Ok(true),
+            Lease::Ours(_) if is_kept => return Ok(true),
             Lease::Ours(PreviousLease::Other { until })
                 if !self.is_alone
                     && self.was_there_since_our_start(until)
                     && now.since(until) < GAP => {}
             Lease::Ours(_) => store.forget_occupancy(now).await?,
         }
-        self.change(|state| state.hooks_at = now);
+        self.change(|state| {
+            state.leads = true;
+            state.hooks_at = now;
+        });
         gate.open();
         tracing::info!("this process keeps the hooks and looks at the lines from now on");
         Ok(true)

@@ -37,6 +37,7 @@ mod engine;
 #[allow(dead_code, reason = "not all of it is needed here")]
 #[path = "../../it/support/event.rs"]
 mod event;
+mod found;
 mod life;
 mod outside;
 mod plan;

@@ -1,0 +1,44 @@
+//! The shortest ways to what lives have found, as lives of their own: each broke a promise once.
+
+use freeline::connect::SendMode;
+
+use super::engine::Engine;
+use super::plan::{RECONCILER, Setting, Step};
+use super::platform::Manners;
+use super::turnstile::{Calls, Fate};
+use super::live;
+
+/// One replica, two lines, and a platform that does what is documented.
+const PLAIN: Setting = Setting {
+    seed: 0,
+    replicas: 1,
+    lines: 2,
+    users: 2,
+    mode: SendMode::Bot,
+    manners: Manners {
+        bot_without_id: 0,
+        bot_bare: false,
+        moves_name: true,
+        clock_off_ms: 0,
+    },
+};
+
+async fn check(setting: &Setting, steps: &[Step]) {
+    let mut engine = Engine::sqlite().await;
+    let lived = live(&mut engine, setting, steps).await;
+    assert_eq!(lived.ended, Ok(()), "{}", lived.trace.join("\n"));
+}
+
+/// A worker of the first replica goes on until its call number `count`, which has this fate.
+const fn until(worker: usize, count: u32, fate: Fate) -> Step {
+    Step::Go { replica: 0, worker, calls: Calls { count, fate, goes_on: true } }
+}
+
+#[tokio::test]
+async fn a_lead_that_could_not_be_taken_over_is_taken_over_by_the_next_step() {
+    for fate in [Fate::FailsBefore, Fate::FailsAfter] {
+        for call in 1..=2 {
+            check(&PLAIN, &[Step::PutWhole { without: 0 }, until(RECONCILER, call, fate)]).await;
+        }
+    }
+}
