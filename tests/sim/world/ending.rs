@@ -30,6 +30,7 @@ impl Life {
     /// Ends the life, and looks whether all went well in the end.
     pub(super) async fn end(&mut self) -> Result<(), Failure> {
         self.tell("--- faults stop, and everything comes in");
+        self.figures.early = self.platform.lock().messages.len() as u64;
         {
             let mut platform = self.platform.lock();
             platform.down_until = Time::default();
@@ -283,6 +284,8 @@ impl Life {
             let is_sent = payment.state == PaymentState::Closed;
             self.figures.payments += 1;
             self.figures.messages += sent as u64;
+            let doubted = self.has_been(&id, ReasonCode::OutcomeUnknown).await;
+            self.figures.doubted += u64::from(doubted);
             self.figures.settled_by_hand += u64::from(is_settled_by_hand);
             if is_settled_by_hand {
                 continue;
@@ -294,7 +297,7 @@ impl Life {
             }
             if is_sent && sent == 0 {
                 // A look may have taken a specialist's treatment for ours.
-                if !self.was_guessed(&id).await {
+                if !self.has_been(&id, ReasonCode::FoundByLook).await {
                     return broken("accounts", words);
                 }
                 self.figures.guessed_by_look += 1;
@@ -305,11 +308,12 @@ impl Life {
         Ok(())
     }
 
-    async fn was_guessed(&self, id: &PaymentId) -> bool {
+    /// Whether this is in the timeline of a payment.
+    async fn has_been(&self, id: &PaymentId, code: ReasonCode) -> bool {
         let store = self.around[0].store.clone();
         let details = self.turnstile.run(store.payment(id), Fate::Fine).await;
         let details = details.expect("the database is there").expect("it was listed");
-        details.timeline.iter().any(|entry| entry.reason.code == ReasonCode::FoundByLook)
+        details.timeline.iter().any(|entry| entry.reason.code == code)
     }
 }
 

@@ -19,7 +19,7 @@ use super::database::Direct;
 use super::engine::{Engine, Place};
 use super::event;
 use super::outside::{Letters, SimChat, SimMailer};
-use super::plan::{Post, Setting, Step, WORKERS};
+use super::plan::{Post, RECONCILER, Setting, Step, WORKERS};
 use super::platform::{Platform, SharedPlatform};
 use super::replica::{Around, Replica, Went};
 use super::store::SimStore;
@@ -28,6 +28,9 @@ use super::turnstile::{Calls, Fate, Turnstile};
 
 /// The moment at which lives begin: 2026-03-02 09:00 UTC.
 const BEGIN: Time = Time::from_micros(1_772_442_000_000_000);
+
+/// How far time goes on at once: nobody has been away for long.
+const KEPT_EVERY: Span = Span::from_secs(45);
 
 /// How the words about a worker end that found nothing to do, and so has changed nothing.
 const NOTHING: &str = "and has nothing to do";
@@ -59,6 +62,9 @@ pub(super) struct Figures {
     pub(super) steps: u64,
     pub(super) payments: u64,
     pub(super) messages: u64,
+    /// Sent before the end began.
+    pub(super) early: u64,
+    pub(super) doubted: u64,
     pub(super) doubled_in_good_faith: u64,
     pub(super) guessed_by_look: u64,
     pub(super) settled_by_hand: u64,
@@ -234,9 +240,19 @@ impl Life {
                 last.stop(&self.turnstile).await;
                 format!("replica {replica} stops, process {} takes its place", self.lives)
             }
-            Step::Pass { millis } => {
-                self.clocks.pass(Span::from_millis(millis));
-                format!("{} pass", Span::from_millis(millis))
+            Step::Pass { millis, kept } => {
+                let whole = Span::from_millis(millis);
+                let end = self.clocks.truth().plus(whole);
+                while self.clocks.truth() < end {
+                    let left = end.since(self.clocks.truth());
+                    self.clocks.pass(if kept { left.min(KEPT_EVERY) } else { left });
+                    for replica in 0..self.replicas.len() {
+                        if kept && !self.replicas[replica].is_going(RECONCILER) {
+                            self.go(replica, RECONCILER, Calls::ALL).await;
+                        }
+                    }
+                }
+                format!("{whole} pass{}", if kept { ", and the lease is kept" } else { "" })
             }
             Step::SetClock { off_ms } => {
                 self.clocks.set_off(off_ms);
@@ -245,14 +261,14 @@ impl Life {
             Step::Deliver { which, replica, post } => {
                 return Ok(self.deliver(which, replica, post).await);
             }
-            Step::DeliverAll { replica } => {
+            Step::DeliverSome { count, replica } => {
                 let waiting = self.platform.lock().outbox.len();
-                for _ in 0..waiting {
+                for _ in 0..waiting.min(count) {
                     if let Some(words) = self.deliver(0, replica, Post::Delivered).await {
                         self.tell(words);
                     }
                 }
-                return Ok((waiting > 0).then(|| "and that was all".to_owned()));
+                return Ok((waiting > 0).then(|| "and those were all".to_owned()));
             }
             Step::Pay { n, user, whose, priority, hold, fate } => {
                 self.pay(n, (user, whose, priority, hold), fate).await?
@@ -659,6 +675,8 @@ impl Figures {
         self.steps += other.steps;
         self.payments += other.payments;
         self.messages += other.messages;
+        self.early += other.early;
+        self.doubted += other.doubted;
         self.doubled_in_good_faith += other.doubled_in_good_faith;
         self.guessed_by_look += other.guessed_by_look;
         self.settled_by_hand += other.settled_by_hand;

@@ -121,7 +121,8 @@ async fn live_many(mut engine: Engine) {
         println!("{}\n{:?}", lived.trace.join("\n"), lived.figures);
         return;
     }
-    let seconds = number_from("FREELINE_SIM_SECONDS").unwrap_or(SECONDS);
+    let asked_for = number_from("FREELINE_SIM_SECONDS");
+    let (seconds, lives_min) = asked_for.map_or((SECONDS, LIVES_MIN), |seconds| (seconds, 1));
     let from = number_from("FREELINE_SIM_FROM").unwrap_or(1);
     let (began, mut lives, mut all) = (Instant::now(), 0, Figures::default());
     for seed in known_seeds() {
@@ -129,7 +130,7 @@ async fn live_many(mut engine: Engine) {
         lives += 1;
     }
     for seed in from.. {
-        if began.elapsed() > Duration::from_secs(seconds) && lives >= LIVES_MIN {
+        if began.elapsed() > Duration::from_secs(seconds) && lives >= lives_min {
             break;
         }
         all.add(live_seed(&mut engine, seed).await.figures);

@@ -12,7 +12,7 @@ use super::platform::Manners;
 use super::turnstile::{Calls, Fate};
 
 /// Steps of one plan.
-const STEPS: std::ops::Range<usize> = 60..260;
+const STEPS: std::ops::Range<usize> = 80..280;
 
 /// What stays as it is during one life.
 #[derive(Clone, Debug)]
@@ -60,10 +60,12 @@ pub(super) enum Step {
     Crash { replica: usize },
     /// A replica stops as asked, and starts anew.
     Restart { replica: usize },
-    Pass { millis: i64 },
+    /// Time passes; unless all stand still, the lease is kept meanwhile.
+    Pass { millis: i64, kept: bool },
     SetClock { off_ms: i64 },
     Deliver { which: usize, replica: usize, post: Post },
-    DeliverAll { replica: usize },
+    /// The oldest ones, so many.
+    DeliverSome { count: usize, replica: usize },
     Pay { n: usize, user: usize, whose: usize, priority: i64, hold: bool, fate: Fate },
     PayAgain { which: usize, changed: bool },
     Order { which: usize, what: usize, fate: Fate },
@@ -107,9 +109,10 @@ pub(super) fn draw(seed: u64) -> (Setting, Vec<Step>) {
     }
     // Somebody has to work, and something has to come in.
     temper[0] = temper[0].max(20);
-    temper[1] = temper[1].max(6);
-    temper[2] = temper[2].max(4);
-    let faults = *pick(&mut dice, &[0, 5, 15, 30]);
+    temper[1] = temper[1].max(3);
+    temper[2] = temper[2].max(7);
+    temper[8] = temper[8].max(12);
+    let faults = *pick(&mut dice, &[0, 8, 20, 35]);
     let count = dice.random_range(STEPS);
     let mut steps = vec![Step::PutWhole { without: 0 }];
     // Most lives begin in peace.
@@ -180,16 +183,16 @@ impl Chance {
 
 /// The kinds of steps with their usual weights.
 const KINDS: [(u32, fn(&mut Chance) -> Step); 23] = [
-    (90, |c| Step::Go {
+    (120, |c| Step::Go {
         replica: c.replica(),
         worker: *pick(&mut c.dice, &OFTEN),
         calls: Calls {
-            count: *pick(&mut c.dice, &[1, 1, 2, 2, 3, 5, 8]),
+            count: *pick(&mut c.dice, &[1, 2, 2, 3, 3, 5, 8]),
             fate: c.fate(),
             goes_on: c.percent(60),
         },
     }),
-    (12, |c| Step::Round { replica: c.replica() }),
+    (5, |c| Step::Round { replica: c.replica() }),
     (14, |c| {
         c.payments += 1;
         Step::Pay {
@@ -201,18 +204,19 @@ const KINDS: [(u32, fn(&mut Chance) -> Step); 23] = [
             fate: c.store_fate(),
         }
     }),
-    (5, |c| Step::Crash { replica: c.replica() }),
+    (3, |c| Step::Crash { replica: c.replica() }),
     (2, |c| Step::Restart { replica: c.replica() }),
     (20, |c| Step::Pass {
         millis: match c.dice.random_range(0..100) {
-            0..40 => c.dice.random_range(1..1_000),
-            40..90 => c.dice.random_range(1_000..20_000),
+            0..30 => c.dice.random_range(1..1_000),
+            30..90 => c.dice.random_range(1_000..20_000),
             90..97 => c.dice.random_range(20_000..180_000),
             _ => 3_600_000,
         },
+        kept: c.percent(85),
     }),
     (2, |c| Step::SetClock { off_ms: c.dice.random_range(-15_000..15_000) }),
-    (40, |c| Step::Deliver {
+    (24, |c| Step::Deliver {
         // The oldest ones most of the time.
         which: if c.percent(60) { c.dice.random_range(0..2) } else { c.which() },
         replica: c.replica(),
@@ -224,10 +228,10 @@ const KINDS: [(u32, fn(&mut Chance) -> Step); 23] = [
             _ => Post::Delivered,
         },
     }),
-    (8, |c| Step::DeliverAll { replica: c.replica() }),
+    (24, |c| Step::DeliverSome { count: c.dice.random_range(2..12), replica: c.replica() }),
     (3, |c| Step::PayAgain { which: c.which(), changed: c.percent(30) }),
     (8, |c| Step::Order { which: c.which(), what: c.which(), fate: c.store_fate() }),
-    (1, |c| Step::PutWhole { without: c.dice.random_range(0..64) }),
+    (1, |c| Step::PutWhole { without: c.dice.random_range(0..16) & c.dice.random_range(0..16) }),
     (3, |c| Step::PutLine {
         line: c.line(),
         manager: c.dice.random_range(0..2),
@@ -237,13 +241,13 @@ const KINDS: [(u32, fn(&mut Chance) -> Step); 23] = [
     (1, |c| Step::PutManager { manager: c.dice.random_range(0..2), enabled: c.percent(60) }),
     (2, |c| Step::PutCounterparty { which: c.which(), manager: c.dice.random_range(0..2) }),
     (3, |c| Step::Pause { line: c.line(), resumed: c.percent(60) }),
-    (6, |c| Step::UserWrites { line: c.line(), user: c.user() }),
-    (4, |c| Step::SpecialistWrites {
+    (4, |c| Step::UserWrites { line: c.line(), user: c.user() }),
+    (3, |c| Step::SpecialistWrites {
         line: c.line(),
         user: c.user(),
         quotes: if c.percent(10) { Some(c.which()) } else { None },
     }),
-    (14, |c| Step::Closes { which: c.which(), automatic: c.percent(15) }),
+    (20, |c| Step::Closes { which: c.which(), automatic: c.percent(15) }),
     (4, |c| if c.percent(40) {
         Step::Rates { which: c.which() }
     } else {
