@@ -19,7 +19,7 @@ use super::database::Direct;
 use super::engine::{Engine, Place};
 use super::event;
 use super::outside::{Letters, SimChat, SimMailer};
-use super::plan::{Post, RECONCILER, Setting, Step, WORKERS};
+use super::plan::{DISPATCHER, INTAKE, Post, RECONCILER, SENDER, Setting, Step, WORKERS};
 use super::platform::{Platform, SharedPlatform};
 use super::replica::{Around, Replica, Went};
 use super::store::SimStore;
@@ -260,6 +260,20 @@ impl Life {
             }
             Step::Deliver { which, replica, post } => {
                 return Ok(self.deliver(which, replica, post).await);
+            }
+            Step::Send { replica, lane, calls } => {
+                let (went, words) = self.go(replica, DISPATCHER, Calls::ALL).await;
+                if went == Went::Did {
+                    self.tell(words);
+                }
+                return Ok(Some(self.go(replica, SENDER + lane % 2, calls).await.1));
+            }
+            Step::Hear { count, replica } => {
+                for _ in 0..count {
+                    let Some(words) = self.deliver(0, replica, Post::Delivered).await else { break };
+                    self.tell(words);
+                }
+                return Ok(Some(self.go(replica, INTAKE, Calls::ALL).await.1));
             }
             Step::DeliverSome { count, replica } => {
                 let waiting = self.platform.lock().outbox.len();

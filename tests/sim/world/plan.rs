@@ -29,6 +29,10 @@ pub(super) struct Setting {
 pub(super) const WORKERS: [&str; 6] =
     ["intake", "dispatcher", "sender", "other sender", "notifier", "reconciler"];
 
+/// Their places.
+pub(super) const INTAKE: usize = 0;
+pub(super) const DISPATCHER: usize = 1;
+pub(super) const SENDER: usize = 2;
 /// The second lane's place among them.
 pub(super) const OTHER_SENDER: usize = 3;
 /// The reconciler's place among them.
@@ -66,6 +70,10 @@ pub(super) enum Step {
     Deliver { which: usize, replica: usize, post: Post },
     /// The oldest ones, so many.
     DeliverSome { count: usize, replica: usize },
+    /// The dispatcher works, then a lane of the sender makes so many calls.
+    Send { replica: usize, lane: usize, calls: Calls },
+    /// Some events come in and are taken into account.
+    Hear { count: usize, replica: usize },
     Pay { n: usize, user: usize, whose: usize, priority: i64, hold: bool, fate: Fate },
     PayAgain { which: usize, changed: bool },
     Order { which: usize, what: usize, fate: Fate },
@@ -108,10 +116,9 @@ pub(super) fn draw(seed: u64) -> (Setting, Vec<Step>) {
         *weight = usual * pick(&mut dice, &[0, 1, 1, 1, 3]);
     }
     // Somebody has to work, and something has to come in.
-    temper[0] = temper[0].max(20);
-    temper[1] = temper[1].max(3);
-    temper[2] = temper[2].max(7);
-    temper[8] = temper[8].max(12);
+    for (weight, least) in temper.iter_mut().zip([40, 15, 10, 3, 10]) {
+        *weight = least.max(*weight);
+    }
     let faults = *pick(&mut dice, &[0, 8, 20, 35]);
     let count = dice.random_range(STEPS);
     let mut steps = vec![Step::PutWhole { without: 0 }];
@@ -182,8 +189,8 @@ impl Chance {
 }
 
 /// The kinds of steps with their usual weights.
-const KINDS: [(u32, fn(&mut Chance) -> Step); 23] = [
-    (120, |c| Step::Go {
+const KINDS: [(u32, fn(&mut Chance) -> Step); 25] = [
+    (80, |c| Step::Go {
         replica: c.replica(),
         worker: *pick(&mut c.dice, &OFTEN),
         calls: Calls {
@@ -192,6 +199,16 @@ const KINDS: [(u32, fn(&mut Chance) -> Step); 23] = [
             goes_on: c.percent(60),
         },
     }),
+    (30, |c| Step::Send {
+        replica: c.replica(),
+        lane: c.dice.random_range(0..2),
+        calls: Calls {
+            count: *pick(&mut c.dice, &[1, 2, 2, 3, 3, 4]),
+            fate: c.fate(),
+            goes_on: c.percent(50),
+        },
+    }),
+    (20, |c| Step::Hear { count: c.dice.random_range(2..12), replica: c.replica() }),
     (5, |c| Step::Round { replica: c.replica() }),
     (14, |c| {
         c.payments += 1;
@@ -228,7 +245,7 @@ const KINDS: [(u32, fn(&mut Chance) -> Step); 23] = [
             _ => Post::Delivered,
         },
     }),
-    (24, |c| Step::DeliverSome { count: c.dice.random_range(2..12), replica: c.replica() }),
+    (8, |c| Step::DeliverSome { count: c.dice.random_range(2..12), replica: c.replica() }),
     (3, |c| Step::PayAgain { which: c.which(), changed: c.percent(30) }),
     (8, |c| Step::Order { which: c.which(), what: c.which(), fate: c.store_fate() }),
     (1, |c| Step::PutWhole { without: c.dice.random_range(0..16) & c.dice.random_range(0..16) }),
