@@ -49,9 +49,15 @@ fn rules_for(mode: SendMode) -> Rules {
 
 /// A store that refuses everything: it was closed.
 async fn broken() -> Arc<dyn Store> {
-    let store = memory("freeline_sim_broken", SendMode::Bot).await;
+    let store = memory(&new_name(), SendMode::Bot).await;
     store.close().await;
     store
+}
+
+/// Databases in memory are known by name in the whole process.
+fn new_name() -> String {
+    static NAMES: AtomicU64 = AtomicU64::new(0);
+    format!("freeline_sim_{}", NAMES.fetch_add(1, Ordering::Relaxed))
 }
 
 async fn memory(name: &str, mode: SendMode) -> Arc<dyn Store> {
@@ -84,8 +90,7 @@ impl Engine {
     pub(super) async fn place(&mut self, mode: SendMode) -> Place {
         match self {
             Self::Sqlite { broken } => {
-                static NAMES: AtomicU64 = AtomicU64::new(0);
-                let name = format!("freeline_sim_{}", NAMES.fetch_add(1, Ordering::Relaxed));
+                let name = new_name();
                 let store = memory(&name, mode).await;
                 let url = format!("sqlite:file:{name}?mode=memory&cache=shared");
                 let direct = SqliteConnection::connect(&url).await.expect("a second connection");
