@@ -80,9 +80,8 @@ impl Reconciler {
             return Ok(true);
         }
         let lease = store.acquire_lease(LEASE, self.owner(), now, now.plus(LEASE_FOR)).await?;
-        let is_kept = matches!(lease, Lease::Ours(_))
-            && before.leads
-            && now.since(before.kept_at) < GAP;
+        let is_kept =
+            matches!(lease, Lease::Ours(_)) && before.leads && now.since(before.kept_at) < GAP;
         self.change(|state| {
             // A lead that is new is ours only once what was missed is forgotten: should that fail,
             // the next step takes it over once more.

@@ -132,7 +132,8 @@ impl Life {
             Phase::Sent => one.treatment.is_none(),
             Phase::Open | Phase::Closed | Phase::Refused | Phase::Undone => false,
         });
-        let mailing = truth.notices.iter().any(|(_, _, state)| state == "due" || state == "sending");
+        let mailing =
+            truth.notices.iter().any(|(_, _, state)| state == "due" || state == "sending");
         let unknown = truth.lines.iter().any(|line| !line.occupancy.known);
         let lines: Vec<&LineId> = truth.lines.iter().map(|line| &line.id).collect();
         let unhooked = self.platform.lock().lacks_hooks(&lines, self.setting.mode);
@@ -291,7 +292,8 @@ impl Life {
                 continue;
             }
             self.figures.doubled_in_good_faith += u64::from(sent > 1);
-            let words = format!("{id} is {}, and has {sent} messages, {echoed} heard", payment.state);
+            let words =
+                format!("{id} is {}, and has {sent} messages, {echoed} heard", payment.state);
             if echoed > 0 && !is_sent {
                 return broken("accounts", words);
             }

@@ -8,9 +8,7 @@ use freeline::core::id::{LineId, PaymentId, UserId};
 use freeline::core::number::Number;
 use freeline::core::payment::{Command, PaymentState};
 use freeline::core::time::{Span, Time};
-use freeline::store::{
-    Added, Counterparty, Directory, LineEntry, Manager, NewPayment, Store,
-};
+use freeline::store::{Added, Counterparty, Directory, LineEntry, Manager, NewPayment, Store};
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
@@ -121,8 +119,7 @@ impl Life {
             mode: setting.mode,
             is_alone: setting.replicas == 1,
         };
-        let around: Vec<Around> =
-            stores.into_iter().take(setting.replicas).map(around).collect();
+        let around: Vec<Around> = stores.into_iter().take(setting.replicas).map(around).collect();
         let mut life = Self {
             setting: setting.clone(),
             directory: directory(setting),
@@ -191,9 +188,9 @@ impl Life {
 
     pub(super) fn look_at(&self, truth: &Truth, at_rest: bool) -> Result<(), Failure> {
         use freeline::core::invariant::Breach;
-        let found = truth.breaches(self.now(), at_rest).into_iter().find(|breach| {
-            !matches!(breach, Breach::OverCapacity(line) if self.lowered.contains(line))
-        });
+        let found = truth.breaches(self.now(), at_rest).into_iter().find(
+            |breach| !matches!(breach, Breach::OverCapacity(line) if self.lowered.contains(line)),
+        );
         if let Some(breach) = found {
             return broken("an invariant", format!("{breach:?}"));
         }
@@ -270,7 +267,9 @@ impl Life {
             }
             Step::Hear { count, replica } => {
                 for _ in 0..count {
-                    let Some(words) = self.deliver(0, replica, Post::Delivered).await else { break };
+                    let Some(words) = self.deliver(0, replica, Post::Delivered).await else {
+                        break;
+                    };
                     self.tell(words);
                 }
                 return Ok(Some(self.go(replica, INTAKE, Calls::ALL).await.1));

@@ -57,41 +57,125 @@ pub(super) enum Post {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
     /// A worker makes so many calls.
-    Go { replica: usize, worker: usize, calls: Calls },
+    Go {
+        replica: usize,
+        worker: usize,
+        calls: Calls,
+    },
     /// All workers of a replica do what there is to do, once.
-    Round { replica: usize },
+    Round {
+        replica: usize,
+    },
     /// A replica dies and starts anew.
-    Crash { replica: usize },
+    Crash {
+        replica: usize,
+    },
     /// A replica stops as asked, and starts anew.
-    Restart { replica: usize },
+    Restart {
+        replica: usize,
+    },
     /// Time passes; unless all stand still, the lease is kept meanwhile.
-    Pass { millis: i64, kept: bool },
-    SetClock { off_ms: i64 },
-    Deliver { which: usize, replica: usize, post: Post },
+    Pass {
+        millis: i64,
+        kept: bool,
+    },
+    SetClock {
+        off_ms: i64,
+    },
+    Deliver {
+        which: usize,
+        replica: usize,
+        post: Post,
+    },
     /// The oldest ones, so many.
-    DeliverSome { count: usize, replica: usize },
+    DeliverSome {
+        count: usize,
+        replica: usize,
+    },
     /// The dispatcher works, then a lane of the sender makes so many calls.
-    Send { replica: usize, lane: usize, calls: Calls },
+    Send {
+        replica: usize,
+        lane: usize,
+        calls: Calls,
+    },
     /// Some events come in and are taken into account.
-    Hear { count: usize, replica: usize },
-    Pay { n: usize, user: usize, whose: usize, priority: i64, hold: bool, fate: Fate },
-    PayAgain { which: usize, changed: bool },
-    Order { which: usize, what: usize, fate: Fate },
-    PutWhole { without: usize },
-    PutLine { line: usize, manager: usize, capacity: i64, enabled: bool },
-    PutManager { manager: usize, enabled: bool },
-    PutCounterparty { which: usize, manager: usize },
-    Pause { line: usize, resumed: bool },
-    UserWrites { line: usize, user: usize },
-    SpecialistWrites { line: usize, user: usize, quotes: Option<usize> },
-    Closes { which: usize, automatic: bool },
-    Rates { which: usize },
-    Moves { which: usize, line: usize },
-    ForgetHook { line: usize, bot: bool },
-    Refuse { line: usize, user: usize },
+    Hear {
+        count: usize,
+        replica: usize,
+    },
+    Pay {
+        n: usize,
+        user: usize,
+        whose: usize,
+        priority: i64,
+        hold: bool,
+        fate: Fate,
+    },
+    PayAgain {
+        which: usize,
+        changed: bool,
+    },
+    Order {
+        which: usize,
+        what: usize,
+        fate: Fate,
+    },
+    PutWhole {
+        without: usize,
+    },
+    PutLine {
+        line: usize,
+        manager: usize,
+        capacity: i64,
+        enabled: bool,
+    },
+    PutManager {
+        manager: usize,
+        enabled: bool,
+    },
+    PutCounterparty {
+        which: usize,
+        manager: usize,
+    },
+    Pause {
+        line: usize,
+        resumed: bool,
+    },
+    UserWrites {
+        line: usize,
+        user: usize,
+    },
+    SpecialistWrites {
+        line: usize,
+        user: usize,
+        quotes: Option<usize>,
+    },
+    Closes {
+        which: usize,
+        automatic: bool,
+    },
+    Rates {
+        which: usize,
+    },
+    Moves {
+        which: usize,
+        line: usize,
+    },
+    ForgetHook {
+        line: usize,
+        bot: bool,
+    },
+    Refuse {
+        line: usize,
+        user: usize,
+    },
     Permit,
-    PlatformDown { secs: i64 },
-    StrangeEvent { which: usize },
+    PlatformDown {
+        secs: i64,
+    },
+    StrangeEvent {
+        which: usize,
+    },
 }
 
 /// Draws the setting and the steps of a seed.
@@ -265,10 +349,12 @@ const KINDS: [(u32, fn(&mut Chance) -> Step); 25] = [
         quotes: if c.percent(10) { Some(c.which()) } else { None },
     }),
     (20, |c| Step::Closes { which: c.which(), automatic: c.percent(15) }),
-    (4, |c| if c.percent(40) {
-        Step::Rates { which: c.which() }
-    } else {
-        Step::Moves { which: c.which(), line: c.line() }
+    (4, |c| {
+        if c.percent(40) {
+            Step::Rates { which: c.which() }
+        } else {
+            Step::Moves { which: c.which(), line: c.line() }
+        }
     }),
     (1, |c| Step::ForgetHook { line: c.line(), bot: c.percent(50) }),
     (3, |c| match c.dice.random_range(0..3) {

@@ -202,7 +202,11 @@ impl Platform {
         Ok(())
     }
 
-    pub(super) fn set_hook(&mut self, kind: HookKind, line: &LineId) -> Result<(), (u16, &'static str)> {
+    pub(super) fn set_hook(
+        &mut self,
+        kind: HookKind,
+        line: &LineId,
+    ) -> Result<(), (u16, &'static str)> {
         let line = self.lines.get_mut(line).ok_or((403, ""))?;
         match kind {
             HookKind::Line => line.hook_line = true,
@@ -259,7 +263,13 @@ impl Platform {
         self.tell(1, &id, &talk, at, json!({"author_id": user.as_str(), "text": "Hello"}));
         if is_new {
             let (id, at) = (self.next_id("m"), self.stamp(now));
-            self.tell(80, &id, &talk, at, json!({"author_id": "specialist", "text": "<buhphone/>"}));
+            self.tell(
+                80,
+                &id,
+                &talk,
+                at,
+                json!({"author_id": "specialist", "text": "<buhphone/>"}),
+            );
         }
         talk.id
     }
@@ -284,7 +294,12 @@ impl Platform {
     }
 
     /// A conversation is closed: by a specialist (82), or by the platform (90).
-    pub(super) fn close(&mut self, pair: &(LineId, UserId), kind: i64, now: Time) -> Option<String> {
+    pub(super) fn close(
+        &mut self,
+        pair: &(LineId, UserId),
+        kind: i64,
+        now: Time,
+    ) -> Option<String> {
         let mut talk = self.open.remove(pair)?;
         let (id, at) = (self.next_id("m"), self.stamp(now));
         talk.close = Some((id.clone(), at));
@@ -349,7 +364,13 @@ impl Platform {
         }
         if is_new {
             let (id, at) = (self.next_id("m"), self.stamp(now));
-            self.tell(80, &id, &target, at, json!({"author_id": "specialist", "text": "<buhphone/>"}));
+            self.tell(
+                80,
+                &id,
+                &target,
+                at,
+                json!({"author_id": "specialist", "text": "<buhphone/>"}),
+            );
         }
         let moved = (source.id.clone(), target.id);
         self.closed.push(source);

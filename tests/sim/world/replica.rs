@@ -96,12 +96,7 @@ impl Replica {
     }
 
     /// Lets a worker make so many calls.
-    pub(super) async fn go(
-        &mut self,
-        worker: usize,
-        turnstile: &Turnstile,
-        calls: Calls,
-    ) -> Went {
+    pub(super) async fn go(&mut self, worker: usize, turnstile: &Turnstile, calls: Calls) -> Went {
         let going = self.going[worker].get_or_insert_with(|| {
             let step = Arc::clone(&self.workers[worker]);
             Box::pin(async move { step.step().await })

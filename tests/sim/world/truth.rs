@@ -1,7 +1,7 @@
 //! Everything that the promises speak of, read past the store: the one place that knows the tables.
 
-use std::collections::BTreeSet;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use freeline::core::dispatch::{Dispatch, Phase, Rehook};
 use freeline::core::id::{LineId, PaymentId, UserId};
@@ -83,8 +83,20 @@ impl Truth {
 
     fn take(&mut self, cells: &[&str]) {
         match cells {
-            ["payment", id, code, state, manager, user, dispatched, episode, noticed, recheck, reason, treatment] =>
-            {
+            [
+                "payment",
+                id,
+                code,
+                state,
+                manager,
+                user,
+                dispatched,
+                episode,
+                noticed,
+                recheck,
+                reason,
+                treatment,
+            ] => {
                 let id = PaymentId::from(*id);
                 self.noticed.insert(id.clone(), number(noticed));
                 if *recheck == "1" {
@@ -109,7 +121,20 @@ impl Truth {
                     happened: Vec::new(),
                 });
             }
-            ["dispatch", id, payment, line, user, slot, phase, treatment, fence, due, lease, failures] => {
+            [
+                "dispatch",
+                id,
+                payment,
+                line,
+                user,
+                slot,
+                phase,
+                treatment,
+                fence,
+                due,
+                lease,
+                failures,
+            ] => {
                 self.dispatches.push(Dispatch {
                     id: number(id),
                     payment: (*payment).into(),

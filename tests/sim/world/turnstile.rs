@@ -152,13 +152,11 @@ impl Turnstile {
     }
 
     /// Runs a future to its end; its first call has this fate.
-    pub(super) async fn run<T>(
-        &self,
-        future: impl Future<Output = T> + Send,
-        fate: Fate,
-    ) -> T {
+    pub(super) async fn run<T>(&self, future: impl Future<Output = T> + Send, fate: Fate) -> T {
         let mut future = std::pin::pin!(future);
-        self.resume(future.as_mut(), Calls { count: 1, fate, goes_on: true }).await.expect("nothing stops it")
+        self.resume(future.as_mut(), Calls { count: 1, fate, goes_on: true })
+            .await
+            .expect("nothing stops it")
     }
 
     /// Forgets what was called so far.
