@@ -30,7 +30,7 @@ impl Life {
     /// Ends the life, and looks whether all went well in the end.
     pub(super) async fn end(&mut self) -> Result<(), Failure> {
         self.tell("--- faults stop, and everything comes in");
-        self.figures.early = self.platform.lock().messages.len() as u64;
+        self.figures.early = count(self.platform.lock().messages.len());
         {
             let mut platform = self.platform.lock();
             platform.down_until = Time::default();
@@ -126,9 +126,9 @@ impl Life {
     fn has_more_to_come(&self, truth: &Truth) -> bool {
         let is_here = |line: &LineId| truth.lines.iter().any(|one| one.id == *line);
         let under_way = truth.dispatches.iter().any(|one| match one.phase {
-            Phase::Sending => true,
             Phase::Reserved => is_here(&one.line),
             Phase::InDoubt => one.failures == 0,
+            Phase::Sending => true,
             Phase::Sent => one.treatment.is_none(),
             Phase::Open | Phase::Closed | Phase::Refused | Phase::Undone => false,
         });
@@ -284,7 +284,7 @@ impl Life {
             };
             let is_sent = payment.state == PaymentState::Closed;
             self.figures.payments += 1;
-            self.figures.messages += sent as u64;
+            self.figures.messages += count(sent);
             let doubted = self.has_been(&id, ReasonCode::OutcomeUnknown).await;
             self.figures.doubted += u64::from(doubted);
             self.figures.settled_by_hand += u64::from(is_settled_by_hand);
@@ -305,18 +305,22 @@ impl Life {
                 self.figures.guessed_by_look += 1;
             }
         }
-        self.figures.letters += self.letters.taken().len() as u64;
+        self.figures.letters += count(self.letters.taken().len());
         self.figures.answers_refused += u64::from(self.platform.lock().answers_refused);
         Ok(())
     }
 
     /// Whether this is in the timeline of a payment.
-    async fn has_been(&self, id: &PaymentId, code: ReasonCode) -> bool {
+    async fn has_been(&mut self, id: &PaymentId, code: ReasonCode) -> bool {
         let store = self.around[0].store.clone();
         let details = self.turnstile.run(store.payment(id), Fate::Fine).await;
         let details = details.expect("the database is there").expect("it was listed");
         details.timeline.iter().any(|entry| entry.reason.code == code)
     }
+}
+
+fn count(things: usize) -> u64 {
+    u64::try_from(things).expect("there are not so many")
 }
 
 fn is_done(state: PaymentState) -> bool {

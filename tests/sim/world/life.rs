@@ -1,16 +1,13 @@
 //! A life: the program, the platform, the people and the ERP, moved on step by step.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use freeline::connect::HookKind;
-use freeline::core::id::{LineId, PaymentId, UserId};
-use freeline::core::number::Number;
-use freeline::core::payment::{Command, PaymentState};
+use freeline::core::id::{LineId, UserId};
 use freeline::core::time::{Span, Time};
-use freeline::store::{Added, Counterparty, Directory, LineEntry, Manager, NewPayment, Store};
-use rand::rngs::StdRng;
-use rand::{RngCore as _, SeedableRng as _};
+use freeline::store::{NewPayment, Store};
 
 use super::clocks::Clocks;
 use super::database::Direct;
@@ -25,7 +22,7 @@ use super::truth::Truth;
 use super::turnstile::{Calls, Fate, Turnstile};
 
 /// The moment at which lives begin: 2026-03-02 09:00 UTC.
-const BEGIN: Time = Time::from_micros(1_772_442_000_000_000);
+pub(super) const BEGIN: Time = Time::from_micros(1_772_442_000_000_000);
 
 /// How far time goes on at once: nobody has been away for long.
 const KEPT_EVERY: Span = Span::from_secs(45);
@@ -79,12 +76,13 @@ pub(super) struct Life {
     pub(super) replicas: Vec<Replica>,
     pub(super) around: Vec<Around>,
     pub(super) direct: Direct,
-    pub(super) directory: Directory,
     pub(super) asked: BTreeMap<usize, Asked>,
     /// Bodies that were answered 200.
     pub(super) acknowledged: BTreeSet<Vec<u8>>,
     /// Lines whose capacity was lowered: what is on them already stays.
-    lowered: BTreeSet<LineId>,
+    pub(super) lowered: BTreeSet<LineId>,
+    /// The largest capacity that each line ever had.
+    pub(super) capacities: BTreeMap<LineId, i64>,
     lives: usize,
     strange: usize,
     pub(super) trace: Vec<String>,
@@ -122,7 +120,6 @@ impl Life {
         let around: Vec<Around> = stores.into_iter().take(setting.replicas).map(around).collect();
         let mut life = Self {
             setting: setting.clone(),
-            directory: directory(setting),
             clocks,
             platform,
             letters,
@@ -133,6 +130,7 @@ impl Life {
             asked: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             lowered: BTreeSet::new(),
+            capacities: BTreeMap::new(),
             lives: 0,
             strange: 0,
             trace: Vec::new(),
@@ -162,7 +160,7 @@ impl Life {
     }
 
     /// The store as the replica's HTTP side sees it.
-    fn store(&self, replica: usize) -> Arc<dyn Store> {
+    pub(super) fn store(&self, replica: usize) -> Arc<dyn Store> {
         Arc::clone(&self.around[replica % self.around.len()].store)
     }
 
@@ -218,10 +216,10 @@ impl Life {
                 return Ok(Some(self.go(replica, worker, calls).await.1));
             }
             Step::Round { replica } => {
-                let mut words = format!("replica {replica}, once around: ");
-                for worker in 0..WORKERS.len() {
+                let mut words = format!("replica {replica}, once around:");
+                for (worker, name) in WORKERS.iter().enumerate() {
                     let (went, _) = self.go(replica, worker, Calls::ALL).await;
-                    words.push_str(&format!("{} {went:?}, ", WORKERS[worker]));
+                    write!(words, " {name} {went:?}").expect("a String takes it");
                 }
                 words
             }
@@ -372,115 +370,6 @@ impl Life {
         })
     }
 
-    async fn pay(
-        &mut self,
-        n: usize,
-        (user, whose, priority, hold): (usize, usize, i64, bool),
-        fate: Fate,
-    ) -> Result<String, Failure> {
-        let seed = self.setting.seed.wrapping_mul(1_000_003).wrapping_add(n as u64);
-        let number = Number::from_random(StdRng::seed_from_u64(seed).next_u64());
-        let (counterparty, manager) = match whose % 4 {
-            0 => (Some("acme"), None),
-            1 => (Some("bolt"), Some("boris")),
-            2 => (None, Some("boris")),
-            _ => (None, Some("anna")),
-        };
-        let new = NewPayment {
-            id: format!("payment-{n:03}").into(),
-            number,
-            key: format!("key-{n}"),
-            content: format!("content of {n}"),
-            counterparty: counterparty.map(Into::into),
-            manager: manager.map(Into::into),
-            amount: 1_234_567,
-            currency: "RUB".to_owned(),
-            paid_at: BEGIN,
-            order: None,
-            purpose: None,
-            priority,
-            hold: hold.then(|| "ask first".to_owned()),
-            mismatch: None,
-            user: Some(user_id(user)),
-            author: None,
-            text: None,
-        };
-        let words = format!("the ERP hands over {} ({}) for {}", new.id, new.number, user_id(user));
-        let store = self.store(0);
-        let added = self.turnstile.run(store.add_payment(&new, self.now()), fate).await;
-        let is_accepted = added.is_ok();
-        self.asked.insert(n, Asked { new, is_accepted, is_settled_by_hand: false });
-        match added {
-            Ok(Added::New) => Ok(format!("{words}: 201")),
-            Ok(other) => broken("one payment a key", format!("{words}: {other:?}")),
-            Err(_) => Ok(format!("{words}: 503, {fate:?}")),
-        }
-    }
-
-    /// The ERP repeats a payment, as it is or changed under the same key.
-    pub(super) async fn pay_again(
-        &mut self,
-        which: usize,
-        changed: bool,
-    ) -> Result<Option<String>, Failure> {
-        let Some(n) = which.checked_rem(self.asked.len()) else { return Ok(None) };
-        let (store, now) = (self.store(0), self.now());
-        let asked = self.asked.values_mut().nth(n).expect("there are so many");
-        let mut new = asked.new.clone();
-        // A request of its own gets an id of its own.
-        new.id = format!("{}-again-{}", new.id, self.figures.steps).into();
-        if changed && asked.is_accepted {
-            new.content.push_str(", changed");
-        }
-        let added = self.turnstile.run(store.add_payment(&new, now), Fate::Fine).await;
-        let words = format!("the ERP repeats {}: {added:?}", asked.new.key);
-        match added.expect("the database is there") {
-            Added::New if !asked.is_accepted => asked.new.id = new.id,
-            Added::Same(id) if new.content == asked.new.content && id == asked.new.id => {}
-            Added::Conflict(id) if new.content != asked.new.content && id == asked.new.id => {}
-            _ => return broken("one payment a key", words),
-        }
-        asked.is_accepted = true;
-        Ok(Some(words))
-    }
-
-    /// A person gives an order about a payment.
-    async fn order(&mut self, which: usize, what: usize, fate: Fate) -> Option<String> {
-        let n = which.checked_rem(self.asked.len())?;
-        let id = self.asked.values().nth(n)?.new.id.clone();
-        let command = match what % 8 {
-            0..3 => Command::Hold,
-            3..6 => Command::Release,
-            6 => Command::Cancel,
-            _ => Command::Retry,
-        };
-        self.command(&id, command, fate).await
-    }
-
-    pub(super) async fn command(
-        &mut self,
-        id: &PaymentId,
-        command: Command,
-        fate: Fate,
-    ) -> Option<String> {
-        let (store, now) = (self.store(0), self.now());
-        let before = self.around[0].store_past(id, &self.turnstile).await?;
-        let done = self.turnstile.run(store.command_payment(id, command, "so be it", now), fate);
-        let done = done.await;
-        let was_in_doubt = before == PaymentState::InDoubt;
-        let asked = self.asked.values_mut().find(|asked| asked.new.id == *id)?;
-        if was_in_doubt && matches!(command, Command::Cancel | Command::Retry) {
-            asked.is_settled_by_hand = true;
-        }
-        let done = match done {
-            Ok(Some(Ok(()))) => "done".to_owned(),
-            Ok(Some(Err(refused))) => refused.to_string(),
-            Ok(None) => "not known".to_owned(),
-            Err(_) => format!("503, {fate:?}"),
-        };
-        Some(format!("a person: {command:?} {id} ({before}): {done}"))
-    }
-
     /// What happens on the platform.
     fn outside(&mut self, step: Step) -> Option<String> {
         let now = self.clocks.truth();
@@ -552,134 +441,6 @@ impl Life {
         self.acknowledged.insert(body.into_bytes());
         words
     }
-
-    /// The ERP changes the directory.
-    pub(super) async fn directory_changes(&mut self, step: Step) -> String {
-        let (store, now) = (self.store(0), self.now());
-        let turnstile = self.turnstile.clone();
-        match step {
-            Step::PutWhole { without } => {
-                let mut given = directory(&self.setting);
-                let mut at = 0;
-                given.lines.retain(|_| {
-                    at += 1;
-                    without >> at & 1 == 0
-                });
-                for line in &given.lines {
-                    let known = self.directory.lines.iter().find(|known| known.line == line.line);
-                    if known.is_some_and(|known| known.capacity > line.capacity) {
-                        self.lowered.insert(line.line.clone());
-                    }
-                }
-                let put = turnstile.run(store.replace_directory(&given, now), Fate::Fine).await;
-                put.expect("the database is there");
-                let words = format!("the ERP puts a directory of {} lines", given.lines.len());
-                self.directory = given;
-                words
-            }
-            Step::PutLine { line, manager, capacity, enabled } => {
-                let entry = LineEntry {
-                    capacity,
-                    enabled,
-                    manager: MANAGERS[manager % 2].into(),
-                    ..line_entry(line)
-                };
-                let known = self.directory.lines.iter().find(|known| known.line == entry.line);
-                if known.is_none_or(|known| known.capacity > capacity) {
-                    self.lowered.insert(entry.line.clone());
-                }
-                let put = turnstile.run(store.put_line(&entry, now), Fate::Fine).await;
-                put.expect("the database is there");
-                let words = format!(
-                    "the ERP puts {}: of {}, capacity {capacity}, enabled {enabled}",
-                    entry.line, entry.manager
-                );
-                self.directory.lines.retain(|known| known.line != entry.line);
-                self.directory.lines.push(entry);
-                words
-            }
-            Step::PutManager { manager, enabled } => {
-                let manager = Manager { enabled, ..manager_entry(MANAGERS[manager % 2]) };
-                let put = turnstile.run(store.put_manager(&manager, now), Fate::Fine).await;
-                put.expect("the database is there");
-                format!("the ERP puts {}: enabled {enabled}", manager.id)
-            }
-            Step::PutCounterparty { which, manager } => {
-                let id = ["acme", "bolt"][which % 2];
-                let entry = counterparty(id, MANAGERS[manager % 2]);
-                let put = turnstile.run(store.put_counterparty(&entry, now), Fate::Fine).await;
-                put.expect("the database is there");
-                format!("the ERP gives {id} to {}", entry.manager)
-            }
-            Step::Pause { line, resumed } => {
-                let reason = (!resumed).then_some("holiday");
-                let id = line_id(line);
-                let put = turnstile.run(store.pause_line(&id, reason, now), Fate::Fine).await;
-                put.expect("the database is there");
-                let what = if resumed { "resumed" } else { "paused" };
-                format!("{} is {what}", line_id(line))
-            }
-            _ => String::new(),
-        }
-    }
-}
-
-impl Around {
-    /// Where a payment is.
-    async fn store_past(&self, id: &PaymentId, turnstile: &Turnstile) -> Option<PaymentState> {
-        let details = turnstile.run(self.store.payment(id), Fate::Fine).await;
-        Some(details.expect("the database is there")?.payment.state)
-    }
-}
-
-const MANAGERS: [&str; 2] = ["anna", "boris"];
-
-pub(super) fn line_id(n: usize) -> LineId {
-    format!("line-{n}").into()
-}
-
-fn user_id(n: usize) -> UserId {
-    format!("user-{n}").into()
-}
-
-fn manager_entry(id: &str) -> Manager {
-    Manager {
-        id: id.into(),
-        name: format!("Manager {id}"),
-        email: format!("{id}@example.org"),
-        specialist: Some("specialist".into()),
-        enabled: true,
-    }
-}
-
-fn line_entry(n: usize) -> LineEntry {
-    LineEntry {
-        line: line_id(n),
-        name: format!("Line {n}"),
-        manager: MANAGERS[n % 2].into(),
-        capacity: if n % 3 == 0 { 2 } else { 1 },
-        position: i64::from(n > 1),
-        enabled: true,
-    }
-}
-
-fn counterparty(id: &str, manager: &str) -> Counterparty {
-    Counterparty {
-        id: id.into(),
-        name: format!("Customer {id}"),
-        inn: None,
-        manager: manager.into(),
-        user: None,
-    }
-}
-
-/// Everything enabled.
-pub(super) fn directory(setting: &Setting) -> Directory {
-    Directory {
-        managers: MANAGERS.iter().map(|id| manager_entry(id)).collect(),
-        lines: (0..setting.lines).map(line_entry).collect(),
-        counterparties: vec![counterparty("acme", "anna"), counterparty("bolt", "anna")],
-    }
 }
 
 impl Figures {
@@ -696,4 +457,12 @@ impl Figures {
         self.letters += other.letters;
         self.answers_refused += other.answers_refused;
     }
+}
+
+pub(super) fn line_id(n: usize) -> LineId {
+    format!("line-{n}").into()
+}
+
+pub(super) fn user_id(n: usize) -> UserId {
+    format!("user-{n}").into()
 }

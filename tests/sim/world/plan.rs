@@ -272,8 +272,11 @@ impl Chance {
     }
 }
 
+/// Draws one step of its kind.
+type Maker = fn(&mut Chance) -> Step;
+
 /// The kinds of steps with their usual weights.
-const KINDS: [(u32, fn(&mut Chance) -> Step); 25] = [
+const KINDS: [(u32, Maker); 25] = [
     (80, |c| Step::Go {
         replica: c.replica(),
         worker: *pick(&mut c.dice, &OFTEN),

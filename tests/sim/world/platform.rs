@@ -460,7 +460,7 @@ impl Platform {
             let lacks_id = match self.manners.bot_without_id {
                 0 => false,
                 1 => true,
-                _ => id.len() % 2 == 0,
+                _ => id.len().is_multiple_of(2),
             };
             if lacks_id {
                 more = event::with(more, json!({"treatment_id": "x"}));

@@ -8,7 +8,7 @@ use super::plan::{Setting, Step};
 use super::{Lived, live};
 
 /// How long to look for a shorter one.
-const SHRINKING_MAX: Duration = Duration::from_secs(60);
+const SHRINKING_MAX: Duration = Duration::from_mins(1);
 
 /// The shortest list of steps found that breaks the same promise.
 pub(super) async fn shrink(

@@ -81,6 +81,7 @@ impl Truth {
         truth
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of row")]
     fn take(&mut self, cells: &[&str]) {
         match cells {
             [
@@ -164,7 +165,7 @@ impl Truth {
                 heard_at: Time::default(),
                 end: None,
             }),
-            ["line", id, manager, capacity, enabled, paused, known, open, reserved, ..] => {
+            ["line", id, manager, capacity, enabled, paused, known, opened, reserved, ..] => {
                 self.lines.push(Line {
                     id: (*id).into(),
                     name: (*id).to_owned(),
@@ -176,7 +177,7 @@ impl Truth {
                         paused: *paused == "1",
                         known: *known == "1",
                         capacity: number(capacity),
-                        open: number(open),
+                        open: number(opened),
                         reserved: number(reserved),
                     },
                 });
