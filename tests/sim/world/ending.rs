@@ -127,8 +127,8 @@ impl Life {
         let is_here = |line: &LineId| truth.lines.iter().any(|one| one.id == *line);
         let under_way = truth.dispatches.iter().any(|one| match one.phase {
             Phase::Reserved => is_here(&one.line),
-            Phase::InDoubt => one.failures == 0,
             Phase::Sending => true,
+            Phase::InDoubt => one.failures == 0,
             Phase::Sent => one.treatment.is_none(),
             Phase::Open | Phase::Closed | Phase::Refused | Phase::Undone => false,
         });
@@ -204,9 +204,8 @@ impl Life {
                 let message = self.platform.lock().has_message(&payment.number);
                 let command = match payment.state {
                     PaymentState::Held => Command::Release,
-                    PaymentState::Rejected => Command::Retry,
                     PaymentState::InDoubt if message => Command::Cancel,
-                    PaymentState::InDoubt => Command::Retry,
+                    PaymentState::Rejected | PaymentState::InDoubt => Command::Retry,
                     _ => continue,
                 };
                 let words = self.command(&payment.id, command, Fate::Fine).await;

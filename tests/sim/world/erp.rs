@@ -222,7 +222,7 @@ fn line_entry(n: usize) -> LineEntry {
         line: line_id(n),
         name: format!("Line {n}"),
         manager: MANAGERS[n % 2].into(),
-        capacity: if n % 3 == 0 { 2 } else { 1 },
+        capacity: if n.is_multiple_of(3) { 2 } else { 1 },
         position: i64::from(n > 1),
         enabled: true,
     }

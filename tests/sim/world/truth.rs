@@ -155,30 +155,41 @@ impl Truth {
                     echo: None,
                 });
             }
-            ["treatment", id, line, user, opened, opener, ..] => self.treatments.push(Treatment {
+            ["treatment", id, line, user, since, by_whom, ..] => self.treatments.push(Treatment {
                 id: (*id).into(),
                 line: (*line).into(),
                 user: (*user).into(),
-                opened_at: time(opened).expect("a time"),
-                opener: Opener::parse(opener).expect("an opener"),
+                opened_at: time(since).expect("a time"),
+                opener: Opener::parse(by_whom).expect("an opener"),
                 last_event_at: Time::default(),
                 heard_at: Time::default(),
                 end: None,
             }),
-            ["line", id, manager, capacity, enabled, paused, known, opened, reserved, ..] => {
+            [
+                "line",
+                id,
+                whose,
+                capacity,
+                is_enabled,
+                is_paused,
+                is_known,
+                opened,
+                set_aside,
+                ..,
+            ] => {
                 self.lines.push(Line {
                     id: (*id).into(),
                     name: (*id).to_owned(),
-                    manager: (*manager).into(),
+                    manager: (*whose).into(),
                     position: 0,
                     last_used_at: None,
                     occupancy: Occupancy {
-                        enabled: *enabled == "1",
-                        paused: *paused == "1",
-                        known: *known == "1",
+                        enabled: *is_enabled == "1",
+                        paused: *is_paused == "1",
+                        known: *is_known == "1",
                         capacity: number(capacity),
                         open: number(opened),
-                        reserved: number(reserved),
+                        reserved: number(set_aside),
                     },
                 });
             }
