@@ -58,3 +58,14 @@ async fn an_answer_that_could_not_be_written_down_is_written_by_the_next_step_an
         assert!(written.is_some(), "{}", lived.trace.join("\n"));
     }
 }
+
+#[tokio::test]
+async fn somebody_is_told_of_a_payment_beside_lines_that_were_paused_before_they_were_known() {
+    let steps = [
+        Step::PutWhole { without: 0 },
+        Step::Pause { line: 0, resumed: false },
+        Step::Pause { line: 1, resumed: false },
+        Step::Pay { n: 1, user: 0, whose: 3, priority: 0, hold: false, fate: Fate::Fine },
+    ];
+    assert!(check(&PLAIN, &steps).await.figures.letters > 0);
+}
