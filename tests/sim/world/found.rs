@@ -65,6 +65,9 @@ async fn somebody_is_told_of_a_payment_beside_lines_that_were_paused_before_they
         Step::PutWhole { without: 0 },
         Step::Pause { line: 0, resumed: false },
         Step::Pause { line: 1, resumed: false },
+        // It leads, and cannot look at the lines yet.
+        Step::PlatformDown { secs: 20 },
+        Step::Round { replica: 0 },
         Step::Pay { n: 1, user: 0, whose: 3, priority: 0, hold: false, fate: Fate::Fine },
     ];
     assert!(check(&PLAIN, &steps).await.figures.letters > 0);
