@@ -85,8 +85,12 @@ impl Reconciler {
             return Ok(true);
         }
         let lease = store.acquire_lease(LEASE, self.owner(), now, now.plus(LEASE_FOR)).await?;
+        let is_kept =
+            matches!(lease, Lease::Ours(_)) && before.leads && now.since(before.kept_at) < GAP;
         self.change(|state| {
-            state.leads = matches!(lease, Lease::Ours(_));
+            // A lead that is new is ours only once what was missed is forgotten: should that fail,
+            // the next step takes it over once more.
+            state.leads = is_kept;
             state.kept_at = now;
         });
         match lease {
@@ -97,7 +101,7 @@ impl Reconciler {
                 }
                 return Ok(false);
             }
-            Lease::Ours(_) if before.leads && now.since(before.kept_at) < GAP => return Ok(true),
+            Lease::Ours(_) if is_kept => return Ok(true),
             // An open gate says that somebody led at a time when we could hear the events already.
             Lease::Ours(PreviousLease::Other { until })
                 if !self.is_alone
@@ -106,7 +110,10 @@ impl Reconciler {
                     && now.since(until.minus(LEASE_FOR)) < GAP => {}
             Lease::Ours(_) => store.forget_occupancy(now).await?,
         }
-        self.change(|state| state.hooks_at = now);
+        self.change(|state| {
+            state.leads = true;
+            state.hooks_at = now;
+        });
         gate.open();
         tracing::info!("this process keeps the hooks and looks at the lines from now on");
         Ok(true)

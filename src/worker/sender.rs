@@ -1,5 +1,7 @@
 //! Sends the messages of dispatches.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use async_trait::async_trait;
 
 use crate::connect::{HookKind, OutgoingMessage, SendMode};
@@ -32,34 +34,70 @@ pub struct Sender {
     parts: Parts,
     mode: SendMode,
     wake: Wake,
+    /// Answers that the database did not take yet, at most one for each lane: a lane claims nothing
+    /// new before they are written down.
+    unwritten: Mutex<Vec<Heard>>,
+}
+
+/// The answer to a claimed call.
+struct Heard {
+    claimed: ClaimedDispatch,
+    answer: Answer,
 }
 
 impl Sender {
     /// A lane that writes in this mode.
     pub const fn new(parts: Parts, mode: SendMode, wake: Wake) -> Self {
-        Self { parts, mode, wake }
+        Self { parts, mode, wake, unwritten: Mutex::new(Vec::new()) }
     }
 
-    async fn send(&self, claimed: &ClaimedDispatch) -> store::Result<()> {
-        let Parts { store, clock, .. } = &self.parts;
+    async fn send(&self, claimed: ClaimedDispatch) -> store::Result<()> {
+        let answer = self.answer(&claimed).await?;
+        log_answer(&claimed, &answer);
+        self.write_down(Heard { claimed, answer }).await
+    }
+
+    async fn answer(&self, claimed: &ClaimedDispatch) -> store::Result<Answer> {
         let message = self.message(claimed);
-        let answer = match self.rehook(claimed).await? {
+        Ok(match self.rehook(claimed).await? {
             Some(answer) => answer,
             // Setting the hook took long: not even a permit is asked for.
-            None if clock.now() >= message.deadline => {
+            None if self.parts.clock.now() >= message.deadline => {
                 Answer::NotDone { why: NotDone::TooLate, retry_after: None }
             }
             None => self.call(&message).await,
-        };
-        let (line, payment) = (&claimed.line, &claimed.about.payment.id);
-        log_answer(claimed, &answer);
-        if !store.record_answer(claimed.id, claimed.fence, &answer, clock.now()).await? {
-            tracing::warn!(
-                payment.id = %payment, line.id = %line, fence = claimed.fence,
-                "the answer for payment {payment} came after its claim had run out"
-            );
+        })
+    }
+
+    /// Writes an answer down; if that fails it is kept, and the next step tries again. Only a crash
+    /// in between leaves a doubt.
+    async fn write_down(&self, heard: Heard) -> store::Result<()> {
+        let Parts { store, clock, .. } = &self.parts;
+        let Heard { claimed, answer } = &heard;
+        match store.record_answer(claimed.id, claimed.fence, answer, clock.now()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let (line, payment) = (&claimed.line, &claimed.about.payment.id);
+                tracing::warn!(
+                    payment.id = %payment, line.id = %line, fence = claimed.fence,
+                    "the answer for payment {payment} came after its claim had run out"
+                );
+                Ok(())
+            }
+            Err(error) => {
+                self.unwritten().push(heard);
+                Err(error)
+            }
         }
-        Ok(())
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Vec<Heard>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one unwritten answer; the lock is not held meanwhile.
+    fn next_unwritten(&self) -> Option<Heard> {
+        self.unwritten().pop()
     }
 
     /// The one call. When a stop cannot wait for its answer any longer, it is in doubt: written
@@ -169,9 +207,12 @@ fn log_answer(claimed: &ClaimedDispatch, answer: &Answer) {
 impl Step for Sender {
     async fn step(&self) -> store::Result<bool> {
         let Parts { store, clock, owner, .. } = &self.parts;
+        while let Some(heard) = self.next_unwritten() {
+            self.write_down(heard).await?;
+        }
         let now = clock.now();
-        let claimed = store.claim_dispatches(owner, now, now.plus(CLAIM_LEASE), 1).await?;
-        let Some(claimed) = claimed.first() else { return Ok(false) };
+        let mut claimed = store.claim_dispatches(owner, now, now.plus(CLAIM_LEASE), 1).await?;
+        let Some(claimed) = claimed.pop() else { return Ok(false) };
         // There may be more: let another lane look while this one waits for the platform.
         self.wake.ring(Worker::Sender);
         self.send(claimed).await?;

@@ -56,6 +56,19 @@ pub(super) async fn record(
     let mut after = before.clone();
     apply_snapshot(&mut after, &Snapshot { line, listed, requested_at }, now);
     view::save(conn, &before, &after, now).await?;
+    // What the manager has to be told of waits until the lines are known, paused ones too.
+    let news: Option<String> = sqlx::query_scalar(
+        "SELECT manager_id FROM lines WHERE line_id = $1 AND known_at IS NULL \
+         AND hooked_at IS NOT NULL AND hooked_at <= $2",
+    )
+    .bind(line.as_str().to_owned())
+    .bind(requested_at.micros())
+    .fetch_optional(&mut *conn)
+    .await
+    .doing("see whether a line becomes known")?;
+    if let Some(manager) = news {
+        lines::make_due(conn, &manager, now).await?;
+    }
     // A look that was asked for before the hooks were set says nothing about what came between.
     let known = sqlx::query(
         "UPDATE lines SET known_at = $1, look_failures = 0 \

@@ -9,7 +9,7 @@ use crate::support::database::rules;
 use crate::support::event::{answer, close, text};
 use crate::support::on_both_engines;
 use crate::support::steps::{
-    add, answered, details, dispatch, furnish, hear, refused, sending, timeline,
+    add, answered, details, dispatch, furnish, hear, open_line, refused, sending, timeline,
 };
 
 async fn claim(store: &dyn Store, now: Time) -> Vec<ClaimedNotice> {
@@ -63,6 +63,18 @@ on_both_engines! {
         add(&*store, payment(1), NOW).await;
         assert_eq!(store.dispatch(NOW).await.unwrap().unwrap().notices, 0);
         assert_eq!(counts(&*store).await, []);
+    }
+
+    async fn a_payment_beside_a_paused_line_is_told_of_once_the_line_is_known(db) {
+        let store = db.open().await;
+        store.replace_directory(&directory([line("a", "anna")]), NOW).await.unwrap();
+        store.pause_line(&"a".into(), Some("holiday"), NOW).await.unwrap();
+        add(&*store, payment(1), NOW).await;
+        dispatch(&*store, NOW).await;
+        assert_eq!(counts(&*store).await, []);
+        open_line(&*store, "a", at(1)).await;
+        dispatch(&*store, at(1)).await;
+        assert_eq!(counts(&*store).await, count("due", 1));
     }
 
     async fn waiting_anew_is_told_of_anew(db) {
