@@ -190,9 +190,9 @@ async fn whenever_the_process_is_killed_nothing_is_lost_and_nothing_is_sent_twic
     service.signal("TERM");
     let status = service.ended(STOP_WITHIN).await;
     assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", service.log());
-    let seen = relay.seen();
+    let witnessed = relay.seen();
     audit::messages_fit(&paid, &sandbox);
-    let doubts = audit::tables_fit(&database, &paid, &seen).await;
+    let doubts = audit::tables_fit(&database, &paid, &witnessed).await;
     tasks.stop();
     eprintln!(
         "{kills} kills in {killed_for:.1?}, accounted for after {:.1?}; {} payments, {} events \
@@ -200,10 +200,10 @@ async fn whenever_the_process_is_killed_nothing_is_lost_and_nothing_is_sent_twic
          doubt, {helped} settled by a person; {:?}",
         began.elapsed(),
         paid.len(),
-        seen.acknowledged.len(),
-        seen.answers,
-        seen.unavailable,
-        seen.cut_off,
+        witnessed.acknowledged.len(),
+        witnessed.answers,
+        witnessed.unavailable,
+        witnessed.cut_off,
         sandbox.message_count(),
         doubts.payments,
         doubts.reasons,
