@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::process::{Client, LOOK_EVERY};
@@ -79,9 +80,7 @@ pub(super) fn people(
     };
     people::start(sandbox.clone(), config, tasks);
     let (handle, quiet) = (sandbox.clone(), enough.clone());
-    tasks.spawn("users", async move {
-        quiet.run_until_cancelled(write(&handle, seed)).await;
-    });
+    tasks.spawn("users", async move { write(&handle, seed, &quiet).await });
     let (handle, stopping) = (sandbox.clone(), tasks.clone());
     tasks.spawn("movers", async move {
         tokio::select! {
@@ -92,9 +91,9 @@ pub(super) fn people(
 }
 
 /// Users write on any line. The first one is left to the service.
-async fn write(sandbox: &SandboxHandle, seed: u64) {
+async fn write(sandbox: &SandboxHandle, seed: u64, enough: &CancellationToken) {
     let mut dice = StdRng::seed_from_u64(seed);
-    loop {
+    while !enough.is_cancelled() {
         tokio::time::sleep(Duration::from_millis(dice.random_range(30..120))).await;
         let (line, user) = (line_id(dice.random_range(1..=LINES)), dice.random_range(2..=USERS));
         let wrote = sandbox.write(&line, &user_id(user), None, "Добрый день!").await;
@@ -108,7 +107,11 @@ async fn move_some(sandbox: &SandboxHandle, seed: u64) {
     let mut dice = StdRng::seed_from_u64(seed);
     let mut opened = sandbox.watch_opened();
     loop {
-        let Ok(treatment) = opened.recv().await else { continue };
+        let treatment = match opened.recv().await {
+            Ok(treatment) => treatment,
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
         if !dice.random_ratio(1, 20) {
             continue;
         }
