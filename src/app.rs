@@ -26,6 +26,7 @@ use crate::message::MessageTemplate;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Rules, Store};
+use crate::telemetry::Chain;
 use crate::wake::{Wake, Worker};
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::hooks::HookPolicy;
@@ -37,6 +38,8 @@ use crate::worker::{self, Gate, Parts, Step};
 
 /// How long the whole stop may take before what is left is dropped.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// How long saying goodbye to the database may take after that: one that is away must not keep us.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 /// How long a call waits for the budget: short, because a claim's lease covers it.
 const BUDGET_WAIT: Duration = Duration::from_secs(3);
 
@@ -130,12 +133,28 @@ impl App {
         self.serve_http(listener);
         self.tasks.stopping().await;
         self.tasks.shutdown(STOP_WITHIN).await;
-        let resigned = self.reconciler.resign().await;
-        self.parts.store.close().await;
-        resigned.context("could not give the lease back")?;
+        self.leave().await;
         tracing::info!("stopped");
         anyhow::ensure!(!self.tasks.has_failed(), "a part of the application failed; see the log");
         Ok(())
+    }
+
+    /// Gives the lease back and closes the connections. A lease that is not given back ends by
+    /// itself, and what is open in the database is ended by it.
+    async fn leave(&self) {
+        let leaving = async {
+            let resigned = self.reconciler.resign().await;
+            self.parts.store.close().await;
+            resigned
+        };
+        match tokio::time::timeout(LEAVE_WITHIN, leaving).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = Chain(&error);
+                tracing::warn!(%error, "the lease is not given back: {error}");
+            }
+            Err(_) => tracing::warn!("the lease is not given back: the database does not answer"),
+        }
     }
 
     /// Serves HTTP on `listener` as a task; requests in flight are answered at a stop.

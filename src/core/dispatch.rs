@@ -312,7 +312,8 @@ fn not_done(
     dispatch.failures += i64::from(*why != NotDone::NoBudget);
     let wait = match why {
         NotDone::NoBudget => Span::ZERO,
-        NotDone::NeverConnected(_) | NotDone::RateLimited | NotDone::Unauthorized => {
+        NotDone::NeverConnected(_) => Backoff::ABSENT.after(dispatch.failures),
+        NotDone::RateLimited | NotDone::Unauthorized => {
             Backoff::PLATFORM.after(dispatch.failures)
         }
     };

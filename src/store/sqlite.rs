@@ -58,6 +58,11 @@ impl Engine {
         self.write().await
     }
 
+    /// A use case; a file does not fall silent as a connection may.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        work.await
+    }
+
     async fn read(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
         self.readers.acquire().await.doing("get a connection to read")
     }
