@@ -140,12 +140,10 @@ impl PostgresStore {
         let options = options.application_name("freeline");
         let options = options.log_slow_statements(log::LevelFilter::Debug, SLOW_STATEMENT);
         // Another replica may be at the migrations for longer than a lock is waited for.
-        let mut patient = options.connect().await.doing("connect to PostgreSQL")?;
-        sqlx::migrate!("migrations/postgres")
-            .run(&mut patient)
-            .await
-            .doing("migrate the database")?;
-        patient.close().await.doing("close a connection")?;
+        let patient = pool_of(1).connect_with(options.clone());
+        let patient = patient.await.doing("connect to PostgreSQL")?;
+        sqlx::migrate!("migrations/postgres").run(&patient).await.doing("migrate the database")?;
+        patient.close().await;
         let options = options.options([
             ("lock_timeout", LOCK_WAIT_MS),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS),

@@ -26,6 +26,9 @@ const LEASE_FOR: Span = Span::from_secs(10);
 const KEEP_AFTER: Span = Span::from_secs(3);
 /// When nobody held the lease for this long, events may have been lost for good.
 const GAP: Span = Span::from_secs(60);
+/// After so many looks in a row without an answer the others are put off too: the platform is away,
+/// and each look may wait long for it.
+const UNANSWERED_MAX: usize = 3;
 /// Lines looked at in one step.
 const LOOKS_PER_STEP: i64 = 10_000;
 
@@ -47,6 +50,8 @@ struct State {
     failures: i64,
     kept_at: Time,
     leads: bool,
+    /// How often looks were put off unseen: the next round begins with another line.
+    rounds: usize,
 }
 
 impl Reconciler {
@@ -179,7 +184,7 @@ impl Reconciler {
         let due = store.lines_to_look_at(clock.now(), LOOKS_PER_STEP).await?;
         let is_first =
             |line: &LineId| targets.iter().any(|t| t.line == *line && t.hooked && !t.known);
-        let (first, doubts): (Vec<LineId>, Vec<LineId>) = due.into_iter().partition(is_first);
+        let (first, mut doubts): (Vec<LineId>, Vec<LineId>) = due.into_iter().partition(is_first);
         let mut settled = false;
         match first.as_slice() {
             [] => {}
@@ -187,9 +192,21 @@ impl Reconciler {
             _ => settled |= self.look_at(None, &first).await?,
         }
         let tick = self.keep_lease();
-        for line in doubts {
+        let turn = self.state().rounds.checked_rem(doubts.len()).unwrap_or(0);
+        doubts.rotate_left(turn);
+        let mut unanswered = 0;
+        for line in &doubts {
             tick().await?;
-            settled |= self.look_at(Some(&line), std::slice::from_ref(&line)).await?;
+            if unanswered >= UNANSWERED_MAX {
+                store.postpone_look(line, clock.now()).await?;
+                continue;
+            }
+            let answered = self.look_at(Some(line), std::slice::from_ref(line)).await?;
+            unanswered = if answered { 0 } else { unanswered + 1 };
+            settled |= answered;
+        }
+        if unanswered >= UNANSWERED_MAX {
+            self.change(|state| state.rounds = state.rounds.wrapping_add(UNANSWERED_MAX));
         }
         Ok(settled)
     }

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod e2e;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod support;

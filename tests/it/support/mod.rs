@@ -17,9 +17,11 @@ pub(crate) mod dump;
 pub(crate) mod event;
 pub(crate) mod history;
 mod mail;
+pub(crate) mod postgres;
 #[expect(clippy::allow_attributes, reason = "not every target uses all of it")]
 #[allow(dead_code, reason = "not every test uses all of it")]
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod statements;
 pub(crate) mod steps;
 mod world;
