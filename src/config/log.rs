@@ -6,6 +6,10 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::reader::{Expected, Reader, Reported};
 use crate::config::variables::{LOG, LOG_FORMAT};
 
+/// What PostgreSQL remarks to each of its sessions stands in its own log; a server that is stopped
+/// would fill ours, once for each connection. Who wants it names it.
+const QUIET: &str = "sqlx::postgres::notice=off";
+
 /// What is logged, and in which form.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LogSettings {
@@ -53,7 +57,7 @@ impl LogFilter {
 
     /// The filter for `tracing-subscriber`.
     pub fn to_env_filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.0)
+        EnvFilter::new(format!("{QUIET},{}", self.0))
     }
 }
 

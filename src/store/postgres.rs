@@ -171,7 +171,8 @@ fn pool_of(size: u32) -> PgPoolOptions {
 
 /// Whether there still is somebody at the other end.
 async fn answers(connection: &mut PgConnection) -> bool {
-    matches!(tokio::time::timeout(ANSWERS_WITHIN, connection.ping()).await, Ok(Ok(())))
+    let answered = tokio::time::timeout(ANSWERS_WITHIN, connection.ping()).await;
+    matches!(answered, Ok(Ok(()))) && !connection.is_in_transaction()
 }
 
 /// Rings for our workers when another replica has something for them. The timers make up for

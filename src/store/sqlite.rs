@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::store::error::{Doing, StoreError};
@@ -119,6 +120,12 @@ impl SqliteStore {
                     .min_connections(1)
                     .acquire_timeout(PATIENCE)
                     .idle_timeout(None)
+                    .before_acquire(|connection, _| {
+                        // A full disk ends a transaction at its commit, and the connection goes on
+                        // believing that it is in one: it would refuse every other, for ever.
+                        let is_sound = !connection.is_in_transaction();
+                        Box::pin(async move { Ok(is_sound) })
+                    })
                     .max_lifetime(None)
                     .connect_with(options)
                     .await

@@ -262,6 +262,7 @@ impl Bench {
             while self.send_event(16).await != 200 {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
+            let heard = began.elapsed();
             // Of a manager whom nobody else keeps busy.
             let number = loop {
                 match self.pay(3).await {
@@ -269,6 +270,8 @@ impl Bench {
                     _ => tokio::time::sleep(LOOK_EVERY).await,
                 }
             };
+            let paid = began.elapsed();
+            eprintln!("event after {heard:?}, payment after {paid:?}");
             while !self.sandbox.messages().iter().any(|message| message.text.contains(&number)) {
                 tokio::time::sleep(LOOK_EVERY).await;
             }

@@ -8,6 +8,8 @@ use super::bench::Bench;
 use crate::support::postgres::PostgresServer;
 use crate::support::process::LOOK_EVERY;
 
+/// Refusals in a row after which a server has no connection left.
+const REFUSALS: usize = 20;
 /// How long it lasts.
 const LASTS: Duration = Duration::from_secs(4);
 
@@ -41,9 +43,19 @@ async fn use_up(server: &PostgresServer) -> Vec<PgConnection> {
     while server.end_sessions(&mut admin).await > 0 {
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    let mut taken = Vec::new();
-    while let Some(session) = server.others().await {
-        taken.push(session);
+    let (mut taken, mut refused) = (Vec::new(), 0);
+    // Whoever is refused has a place for a moment: only many refusals in a row say that none is left.
+    while refused < REFUSALS {
+        match server.others().await {
+            Some(session) => {
+                taken.push(session);
+                refused = 0;
+            }
+            None => {
+                refused += 1;
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
     }
     sqlx::raw_sql(AssertSqlSafe(only(-1))).execute(&mut admin).await.expect("no limit");
     taken

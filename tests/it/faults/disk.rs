@@ -29,13 +29,13 @@ async fn fill(bench: &Bench, bytes: usize) {
 async fn a_full_disk_under_sqlite_refuses_and_loses_nothing() {
     let database = TestDatabase::sqlite();
     let mut bench = Bench::start(&database.url()).await;
-    limit_files(&bench.service.pid().to_string(), Some(FULL_AT_BYTES));
+    limit_files(&bench.service.pid().to_string(), Some(FULL_AT_BYTES), None);
     fill(&bench, 16).await;
     bench.press(FULL).await.all_refused();
-    limit_files(&bench.service.pid().to_string(), None);
+    limit_files(&bench.service.pid().to_string(), None, None);
     bench.is_back().await;
 
-    limit_files(&bench.service.pid().to_string(), Some(FULL_AT_BYTES));
+    limit_files(&bench.service.pid().to_string(), Some(FULL_AT_BYTES), None);
     fill(&bench, 16).await;
     bench.stops().await;
     bench.service.run().await;

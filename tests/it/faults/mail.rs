@@ -5,8 +5,8 @@ use freeline::core::time::Span;
 use crate::support::{MailServer, Setup, TestDatabase, World, on_both};
 
 /// Steps of a day, and how long each is.
-const STEPS: i64 = 288;
-const STEP: Span = Span::from_secs(300);
+const STEPS: i64 = 144;
+const STEP: Span = Span::from_secs(600);
 /// The longest wait between two tries.
 const LONGEST: Span = Span::from_secs(600);
 /// Payments that wait, each with its notice.

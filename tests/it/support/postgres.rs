@@ -191,7 +191,8 @@ impl PostgresServer {
                 .expect("its sessions");
         processes.extend(sessions.iter().map(|(process,)| process.to_string()));
         for process in processes {
-            limit_files(&process, full.then_some(FULL_AT_BYTES));
+            let user = is_root().then_some("postgres");
+            limit_files(&process, full.then_some(FULL_AT_BYTES), user);
         }
     }
 }
@@ -206,12 +207,26 @@ impl Drop for PostgresServer {
     }
 }
 
-/// Limits the size of the files that a process writes; `None` takes the limit away. A session that
-/// has ended meanwhile needs none.
-pub(crate) fn limit_files(process: &str, bytes: Option<u64>) {
+/// Limits the size of the files that a process of `user` writes; `None` takes the limit away. A
+/// process that has ended meanwhile needs none.
+pub(crate) fn limit_files(process: &str, bytes: Option<u64>, user: Option<&str>) {
     let soft = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
-    let words = ["--pid", process, &format!("--fsize={soft}:")];
-    let set = Command::new("prlimit").args(words).stderr(std::process::Stdio::null()).status();
+    let limit = format!("--fsize={soft}:");
+    let words = ["prlimit", "--pid", process, &limit];
+    let mut command = match user {
+        // Root in a container may not do that to everybody, and everybody to himself.
+        Some(user) => {
+            let mut command = Command::new("runuser");
+            command.args(["-u", user, "--"]).args(words);
+            command
+        }
+        None => {
+            let mut command = Command::new("prlimit");
+            command.args(&words[1..]);
+            command
+        }
+    };
+    let set = command.stderr(std::process::Stdio::null()).status();
     let gone = !Path::new("/proc").join(process).exists();
     assert!(set.expect("prlimit runs").success() || gone, "the limit of {process}");
 }

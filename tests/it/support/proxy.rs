@@ -70,8 +70,9 @@ impl Drop for Proxy {
 }
 
 /// One connection; it stays open after a cut.
-async fn join(near: TcpStream, target: SocketAddr, cut: watch::Receiver<u64>) {
-    if *cut.borrow() % 2 == 1 {
+async fn join(near: TcpStream, target: SocketAddr, mut cut: watch::Receiver<u64>) {
+    // From here on a change is one that this connection does not survive.
+    if *cut.borrow_and_update() % 2 == 1 {
         std::future::pending::<()>().await;
     }
     let Ok(far) = TcpStream::connect(target).await else { return };
