@@ -6,9 +6,10 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::reader::{Expected, Reader, Reported};
 use crate::config::variables::{LOG, LOG_FORMAT};
 
-/// What PostgreSQL remarks to each of its sessions stands in its own log; a server that is stopped
-/// would fill ours, once for each connection. Who wants it names it.
-const QUIET: &str = "sqlx::postgres::notice=off";
+/// What PostgreSQL remarks to each of its sessions, and what the pool says of each connection that it
+/// throws away: a server that is stopped would fill the log with them, and whoever needed the
+/// connection tells of it himself. Who wants them names them.
+const QUIET: &str = "sqlx::postgres::notice=off,sqlx_core::pool=off";
 
 /// What is logged, and in which form.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

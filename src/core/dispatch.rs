@@ -313,9 +313,7 @@ fn not_done(
     let wait = match why {
         NotDone::NoBudget => Span::ZERO,
         NotDone::NeverConnected(_) => Backoff::ABSENT.after(dispatch.failures),
-        NotDone::RateLimited | NotDone::Unauthorized => {
-            Backoff::PLATFORM.after(dispatch.failures)
-        }
+        NotDone::RateLimited | NotDone::Unauthorized => Backoff::PLATFORM.after(dispatch.failures),
     };
     dispatch.due_at = now.plus(retry_after.unwrap_or(Span::ZERO).max(wait));
     let reason = Reason::on_line(ReasonCode::TryAgain, dispatch.line.clone()).saying(words);

@@ -118,3 +118,18 @@ impl<T> Doing<T> for Result<T, sqlx::migrate::MigrateError> {
         self.map_err(|error| StoreError::migration(doing, error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_from_trouble_with_what_was_to_be_written() {
+        let outage = |error| StoreError::database("write", error).is_outage();
+        assert!(outage(sqlx::Error::PoolTimedOut));
+        assert!(outage(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()));
+        assert!(StoreError::silent("write").is_outage());
+        assert!(!outage(sqlx::Error::RowNotFound));
+        assert!(!StoreError::inconsistent("lines", "state", "odd").is_outage());
+    }
+}

@@ -17,7 +17,7 @@ const CONNECTIONS: u32 = 10;
 /// Connections of one replica that only keep events.
 const CONNECTIONS_FOR_EVENTS: u32 = 2;
 /// How long to wait for a connection.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a statement may wait for a lock, in milliseconds: somebody else's forgotten
 /// transaction must not stop us for ever, and whoever waits for us is answered before he gives up.
 const LOCK_WAIT_MS: &str = "3000";
@@ -25,8 +25,10 @@ const LOCK_WAIT_MS: &str = "3000";
 /// middle of one must not stop the others.
 const IDLE_IN_TRANSACTION_MS: &str = "5000";
 /// How long a use case may take: a connection whose other end vanished without a word would hold it
-/// for ever. More than all its waits for connections and locks together.
-const WITHIN: Duration = Duration::from_secs(10);
+/// for ever. More than its waits for a connection and a lock together.
+const WITHIN: Duration = Duration::from_secs(8);
+/// The same for one that may have as much to do as the directory is large.
+const LARGE_WITHIN: Duration = Duration::from_mins(2);
 /// How long a sound connection may take to answer that it is one.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// From this long on a statement is told as slow, at `debug`: the request or the worker that waits
@@ -103,6 +105,12 @@ impl Engine {
     /// A use case within its time.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let ended = tokio::time::timeout(WITHIN, work).await;
+        ended.unwrap_or_else(|_| Err(StoreError::silent("go on")))
+    }
+
+    /// A large use case within its time.
+    async fn bounded_large<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let ended = tokio::time::timeout(LARGE_WITHIN, work).await;
         ended.unwrap_or_else(|_| Err(StoreError::silent("go on")))
     }
 
@@ -203,7 +211,9 @@ async fn listen_until_lost(options: &PgConnectOptions, wake: &Wake) -> sqlx::Err
         let current = sqlx::query_scalar("SELECT current_schema()");
         let schema: String = in_time(current.fetch_one(&mut listener)).await?;
         // Whatever was rung for until now was not heard.
-        Worker::ALL.into_iter().for_each(|worker| wake.ring(worker));
+        for worker in Worker::ALL {
+            wake.ring(worker);
+        }
         loop {
             let Ok(told) = tokio::time::timeout(SILENCE, listener.try_recv()).await else {
                 in_time(sqlx::query("SELECT 1").execute(&mut listener)).await?;
@@ -219,7 +229,9 @@ async fn listen_until_lost(options: &PgConnectOptions, wake: &Wake) -> sqlx::Err
         }
     }
     .await;
-    ended.err().unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into())
+    ended
+        .err()
+        .unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into())
 }
 
 /// A question that a sound connection answers at once.

@@ -64,6 +64,11 @@ impl Engine {
         work.await
     }
 
+    /// The same for a large one.
+    async fn bounded_large<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        work.await
+    }
+
     async fn read(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
         self.readers.acquire().await.doing("get a connection to read")
     }

@@ -109,7 +109,10 @@ async fn a_wrong_password_or_a_relay_that_is_not_ours_loses_no_mail() {
         Script { auth: Act::Say("535 5.7.8 authentication failed"), ..WILLING },
         Script { mail: Act::Say("553 5.7.1 sender address rejected"), ..WILLING },
         Script { mail: Act::Say("530 5.7.0 authentication required"), ..WILLING },
-        Script { rcpt: Act::Say("554 5.7.1 <ivanova@shop.example>: relay access denied"), ..WILLING },
+        Script {
+            rcpt: Act::Say("554 5.7.1 <ivanova@shop.example>: relay access denied"),
+            ..WILLING
+        },
         Script { rcpt: Act::Say("530 authentication required"), ..WILLING },
     ];
     for script in scripts {

@@ -82,14 +82,10 @@ fn vanished(rows: &mut Statement, table: &str, now: Time, survivor: Option<&str>
     rows.push(")");
 }
 
-/// Runs `$body` in a serial transaction and commits, ringing for `$wake`, but only
-/// `if` its result is worth it: a worker that rings for itself over nothing would never rest.
-macro_rules! serial {
-    ($store:expr, $wake:expr, |$conn:ident| $body:expr) => {
-        serial!($store, $wake, if |_| true, |$conn| $body)
-    };
-    ($store:expr, $wake:expr, if |$result:pat_param| $worth:expr, |$conn:ident| $body:expr) => {{
-        let deciding = async {
+/// What [`serial!`] does, still to be awaited.
+macro_rules! deciding {
+    ($store:expr, $wake:expr, if |$result:pat_param| $worth:expr, |$conn:ident| $body:expr) => {
+        async {
             let mut tx = $store.engine.serial().await?;
             let $conn = &mut *tx;
             let result = $body.await?;
@@ -97,9 +93,26 @@ macro_rules! serial {
             let wake: &[Worker] = if $worth { $wake } else { &[] };
             $store.engine.commit(tx, wake).await?;
             Ok(result)
-        };
-        $store.engine.bounded(deciding).await
-    }};
+        }
+    };
+}
+
+/// Runs `$body` in a serial transaction and commits, ringing for `$wake`, but only
+/// `if` its result is worth it: a worker that rings for itself over nothing would never rest.
+macro_rules! serial {
+    ($store:expr, $wake:expr, |$conn:ident| $body:expr) => {
+        serial!($store, $wake, if |_| true, |$conn| $body)
+    };
+    ($store:expr, $wake:expr, if |$result:pat_param| $worth:expr, |$conn:ident| $body:expr) => {
+        $store.engine.bounded(deciding!($store, $wake, if |$result| $worth, |$conn| $body)).await
+    };
+}
+
+/// The same for what may be as much as the directory is large.
+macro_rules! serial_large {
+    ($store:expr, $wake:expr, |$conn:ident| $body:expr) => {
+        $store.engine.bounded_large(deciding!($store, $wake, if |_| true, |$conn| $body)).await
+    };
 }
 
 /// Reads with `$body`.
@@ -152,9 +165,9 @@ impl Store for SqlStore {
     }
 
     async fn replace_directory(&self, directory: &Directory, now: Time) -> Result<()> {
-        serial!(self, &[Worker::Dispatcher, Worker::Reconciler], |conn| directory::replace(
-            conn, directory, now
-        ))
+        serial_large!(self, &[Worker::Dispatcher, Worker::Reconciler], |conn| {
+            directory::replace(conn, directory, now)
+        })
     }
 
     async fn directory(&self) -> Result<Directory> {
@@ -230,7 +243,7 @@ impl Store for SqlStore {
     }
 
     async fn recheck_all(&self) -> Result<()> {
-        serial!(self, &[Worker::Dispatcher], |conn| payments::mark_all(conn))
+        serial_large!(self, &[Worker::Dispatcher], |conn| payments::mark_all(conn))
     }
 
     async fn dispatch(&self, now: Time) -> Result<Option<DispatchRound>> {
@@ -336,7 +349,7 @@ impl Store for SqlStore {
     }
 
     async fn forget_occupancy(&self, now: Time) -> Result<()> {
-        serial!(self, &[Worker::Reconciler], |conn| looks::forget(conn, &self.rules, now))
+        serial_large!(self, &[Worker::Reconciler], |conn| looks::forget(conn, &self.rules, now))
     }
 
     async fn hook_targets(&self) -> Result<Vec<HookTarget>> {

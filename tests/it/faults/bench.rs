@@ -94,7 +94,8 @@ enum Answered {
 async fn platform(tasks: &Tasks) -> SandboxHandle {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let config = SandboxConfig { retry_after: Duration::from_secs(1), ..SandboxConfig::quick() };
-    let sandbox = Sandbox::start(config, listener, tasks, Arc::new(SystemClock)).expect("a sandbox");
+    let sandbox =
+        Sandbox::start(config, listener, tasks, Arc::new(SystemClock)).expect("a sandbox");
     let people = PeopleConfig {
         take_after: Duration::from_millis(1)..=Duration::from_millis(2),
         close_after: Duration::from_millis(5)..=Duration::from_millis(15),

@@ -58,6 +58,8 @@ async fn use_up(server: &PostgresServer) -> Vec<PgConnection> {
         }
     }
     sqlx::raw_sql(AssertSqlSafe(only(-1))).execute(&mut admin).await.expect("no limit");
+    // Its place would be free again.
+    taken.push(admin);
     taken
 }
 

@@ -62,6 +62,34 @@ async fn a_platform_that_is_down_for_an_hour_delays_payments_and_loses_none(
     assert_eq!(world.plain("/readyz").await.1["status"], "ready");
 }
 
+on_both!(a_platform_that_is_away_is_asked_about_few_doubts_at_once);
+async fn a_platform_that_is_away_is_asked_about_few_doubts_at_once(database: TestDatabase) {
+    let world = World::ready(database).await;
+    world.sandbox.set_faults(Faults { status_5xx: 1.0, ..Faults::default() }).unwrap();
+    let mut ids = Vec::new();
+    for n in 0..9 {
+        ids.push(world.pay(&format!("k{n}"), &format!("m{}", n % 3 + 1)).await);
+    }
+    world.pass(60).await;
+    for id in &ids {
+        assert_eq!(world.state(id).await, "in_doubt");
+    }
+    // More than the longest wait: all of them are due.
+    let before = world.looks();
+    world.clock.advance(Span::from_secs(5));
+    world.settle().await;
+    let asked = world.looks() - before;
+    assert!((1..=3).contains(&asked), "{asked} looks");
+
+    world.sandbox.set_faults(Faults::default()).unwrap();
+    world.clock.advance(Span::from_secs(5));
+    world.settle().await;
+    for id in &ids {
+        assert_eq!(world.state(id).await, "dispatched");
+    }
+    assert_eq!(sent(&world).values().sum::<usize>(), ids.len());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_platform_is_down_everything_comes_in() {
     let database = TestDatabase::sqlite();

@@ -62,7 +62,8 @@ impl PostgresServer {
         let words = [&words[..], &["--locale=C", "--wal-segsize=1", "--pgdata", data]].concat();
         assert!(self.call("initdb", &words), "initdb");
         for _ in 0..TRIES {
-            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
+            let free =
+                TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
             self.port = free.expect("a free port").port();
             if self.call_start() {
                 return;
@@ -89,7 +90,10 @@ impl PostgresServer {
         );
         let log = format!("--log={home}/log");
         let data = data.to_str().expect("a plain path");
-        self.call("pg_ctl", &["start", "--wait", "--silent", "--pgdata", data, &log, "-o", &options])
+        self.call(
+            "pg_ctl",
+            &["start", "--wait", "--silent", "--pgdata", data, &log, "-o", &options],
+        )
     }
 
     /// Runs one of its programs as the user that it wants; PostgreSQL refuses to be run by root.
@@ -121,7 +125,8 @@ impl PostgresServer {
             Stop::Crash => "--mode=immediate",
         };
         let data = self.data();
-        let words = ["stop", "--wait", "--silent", mode, "--pgdata", data.to_str().expect("a path")];
+        let words =
+            ["stop", "--wait", "--silent", mode, "--pgdata", data.to_str().expect("a path")];
         let stopped = tokio::task::block_in_place(|| self.call("pg_ctl", &words));
         assert!(stopped, "PostgreSQL does not stop: {}", self.log());
     }
@@ -202,7 +207,10 @@ impl Drop for PostgresServer {
         let data = self.data();
         if data.join("postmaster.pid").exists() {
             let data = data.to_str().unwrap_or_default();
-            self.call("pg_ctl", &["stop", "--wait", "--silent", "--mode=immediate", "--pgdata", data]);
+            self.call(
+                "pg_ctl",
+                &["stop", "--wait", "--silent", "--mode=immediate", "--pgdata", data],
+            );
         }
     }
 }
@@ -234,7 +242,8 @@ pub(crate) fn limit_files(process: &str, bytes: Option<u64>, user: Option<&str>)
 fn newest_bin() -> PathBuf {
     let version = |path: &Path| -> Option<u32> { path.file_name()?.to_str()?.parse().ok() };
     let installed = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
-    let newest = installed.filter_map(|entry| Some(entry.ok()?.path())).max_by_key(|path| version(path));
+    let newest =
+        installed.filter_map(|entry| Some(entry.ok()?.path())).max_by_key(|path| version(path));
     newest.expect("PostgreSQL; tests/run installs it").join("bin")
 }
 
