@@ -51,7 +51,8 @@
 //!
 //! Outside `src`: `migrations/` (one folder for each engine, the same names), `tests/it/` (the whole
 //! from outside: `store` on both engines, `e2e` against the sandbox, `faults` of what it depends
-//! on), `tests/tidy.rs` (house rules), `tests/deploy.rs` (nginx before the real program), `deploy/`, `tests/run`, `.ci/run`.
+//! on), `tests/tidy.rs` (house rules), `tests/deploy.rs` (nginx before the real program), `deploy/`,
+//! `tests/run`, `.ci/run`.
 //!
 //! # The path of one payment
 //!

@@ -46,15 +46,12 @@ async fn use_up(server: &PostgresServer) -> Vec<PgConnection> {
     let (mut taken, mut refused) = (Vec::new(), 0);
     // Whoever is refused has a place for a moment: only many refusals in a row say that none is left.
     while refused < REFUSALS {
-        match server.others().await {
-            Some(session) => {
-                taken.push(session);
-                refused = 0;
-            }
-            None => {
-                refused += 1;
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
+        if let Some(session) = server.others().await {
+            taken.push(session);
+            refused = 0;
+        } else {
+            refused += 1;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
     sqlx::raw_sql(AssertSqlSafe(only(-1))).execute(&mut admin).await.expect("no limit");

@@ -15,7 +15,7 @@ const SILENT: Duration = Duration::from_secs(11);
 async fn a_silent_wire_to_postgres_is_noticed() {
     let server = PostgresServer::start().await;
     let wire = Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()))).await;
-    let mut bench = Bench::start(&server.url_at(wire.address().port())).await;
+    let mut bench = Bench::start(&PostgresServer::url_at(wire.address().port())).await;
     wire.cut();
     bench.press(SILENT).await.all_refused();
     wire.repair();

@@ -138,11 +138,11 @@ impl PostgresServer {
 
     /// The address of the service's database.
     pub(crate) fn url(&self) -> String {
-        self.url_at(self.port)
+        Self::url_at(self.port)
     }
 
     /// The same, behind something else that listens.
-    pub(crate) fn url_at(&self, port: u16) -> String {
+    pub(crate) fn url_at(port: u16) -> String {
         format!("postgres://service:service@127.0.0.1:{port}/service?sslmode=disable")
     }
 
@@ -221,18 +221,15 @@ pub(crate) fn limit_files(process: &str, bytes: Option<u64>, user: Option<&str>)
     let soft = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
     let limit = format!("--fsize={soft}:");
     let words = ["prlimit", "--pid", process, &limit];
-    let mut command = match user {
-        // Root in a container may not do that to everybody, and everybody to himself.
-        Some(user) => {
-            let mut command = Command::new("runuser");
-            command.args(["-u", user, "--"]).args(words);
-            command
-        }
-        None => {
-            let mut command = Command::new("prlimit");
-            command.args(&words[1..]);
-            command
-        }
+    // Root in a container may not do that to everybody, and everybody to himself.
+    let mut command = if let Some(user) = user {
+        let mut command = Command::new("runuser");
+        command.args(["-u", user, "--"]).args(words);
+        command
+    } else {
+        let mut command = Command::new("prlimit");
+        command.args(&words[1..]);
+        command
     };
     let set = command.stderr(std::process::Stdio::null()).status();
     let gone = !Path::new("/proc").join(process).exists();
