@@ -70,6 +70,8 @@ pub struct SandboxConfig {
     pub latency: Duration,
     /// How long the callback URL may take to answer.
     pub delivery_timeout: Duration,
+    /// How often one event is sent to one hook at the most, until it is answered with 200.
+    pub copies_max: u16,
     /// Pause before an event that was not answered with 200 is sent again.
     pub retry_after: Duration,
     /// Pause before the second copy of an event struck by the fault `duplicate`.
@@ -92,6 +94,7 @@ impl Default for SandboxConfig {
             rate_limits: Some(RateLimits::default()),
             latency: Duration::ZERO,
             delivery_timeout: Duration::from_secs(10),
+            copies_max: 3,
             retry_after: Duration::from_secs(15),
             duplicate_after: Duration::from_millis(50),
             held_back_max: Duration::from_millis(200),

@@ -29,8 +29,6 @@ const QUEUE_MAX: usize = 1_024;
 const IN_HAND_MAX: usize = 100_000;
 /// Deliveries under way at once.
 const UNDER_WAY_MAX: usize = 16;
-/// Copies of one event to one hook in all.
-const COPIES_MAX: u8 = 3;
 
 /// What keeps its order: the events of one line for one kind of hook.
 pub(super) type Lane = (HookKind, LineId);
@@ -43,7 +41,7 @@ pub(super) struct Delivery {
     body: Bytes,
     fate: EventFate,
     /// Which copy this is, counted from 1.
-    copy: u8,
+    copy: u16,
 }
 
 impl Delivery {
@@ -118,6 +116,7 @@ struct HeldBack {
 /// The task that delivers.
 struct Courier {
     client: reqwest::Client,
+    copies_max: u16,
     retry_after: Duration,
     duplicate_after: Duration,
     held_back_max: Duration,
@@ -148,6 +147,7 @@ pub(super) fn start(
     let in_hand = Arc::new(watch::Sender::new(0));
     let courier = Courier {
         client,
+        copies_max: config.copies_max,
         retry_after: config.retry_after,
         duplicate_after: config.duplicate_after,
         held_back_max: config.held_back_max,
@@ -280,7 +280,7 @@ impl Courier {
     /// After a copy: another one later, or the event is out of hand.
     fn settle(&mut self, delivery: Delivery, accepted: bool) {
         let again = !accepted || (delivery.fate.duplicated && delivery.copy == 1);
-        if !again || delivery.copy >= COPIES_MAX {
+        if !again || delivery.copy >= self.copies_max {
             if !accepted {
                 tracing::info!(line.id = %delivery.lane.1, "the sandbox gave up an event");
             }
