@@ -4,7 +4,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::bench::Bench;
-use crate::support::TestDatabase;
 use crate::support::postgres::PostgresServer;
 use crate::support::proxy::Proxy;
 
@@ -31,9 +30,9 @@ async fn a_silent_wire_to_postgres_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_wire_to_the_platform_puts_messages_in_doubt_and_sends_none_twice() {
-    let database = TestDatabase::sqlite();
+    let server = PostgresServer::start().await;
     let mut wire = None;
-    let mut bench = Bench::start_behind(&database.url(), async |platform| {
+    let mut bench = Bench::start_behind(&server.url(), async |platform| {
         wire.insert(Proxy::start(platform).await).address()
     })
     .await;
