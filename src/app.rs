@@ -156,16 +156,28 @@ impl App {
         drop(std::mem::take(&mut self.router));
         self.tasks.stopping().await;
         self.tasks.shutdown(self.stop_grace + FINISH_WITHIN).await;
-        let closing = async {
-            let resigned = self.reconciler.resign().await;
-            self.parts.store.close().await;
-            resigned.context("could not give the lease back")
-        };
-        let closed = tokio::time::timeout(CLOSE_WITHIN, closing).await;
-        closed.context("the database could not be closed in time")??;
+        self.leave().await;
         tracing::info!("stopped");
         anyhow::ensure!(!self.tasks.has_failed(), "a part of the application failed; see the log");
         Ok(())
+    }
+
+    /// Gives the lease back and closes the connections. A lease that is not given back ends by
+    /// itself, and what is open in the database is ended by it.
+    async fn leave(&self) {
+        let leaving = async {
+            let resigned = self.reconciler.resign().await;
+            self.parts.store.close().await;
+            resigned
+        };
+        match tokio::time::timeout(CLOSE_WITHIN, leaving).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = Chain(&error);
+                tracing::warn!(%error, "the lease is not given back: {error}");
+            }
+            Err(_) => tracing::warn!("the lease is not given back: the database does not answer"),
+        }
     }
 
     /// Serves HTTP on `listener` as a task; at a stop requests are taken for the grace of the

@@ -84,7 +84,10 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::new(error).context("could not start")),
     };
-    match runtime.block_on(run(arguments.command, &env)) {
+    let ended = runtime.block_on(run(arguments.command, &env));
+    // A name that is still being looked up must not hold the process.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

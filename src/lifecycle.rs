@@ -120,6 +120,9 @@ pub fn stop_on_signals(tasks: &Tasks) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // Heard and left alone: a file at its limit is an error of that write, as on a full disk, and
+    // no reason to end.
+    drop(signal(SignalKind::from_raw(FILE_LIMIT))?);
     let stop = tasks.clone();
     // Outside the tracker: it must outlive the stop to hear a second signal.
     spawn_untracked(async move {
@@ -142,6 +145,9 @@ fn spawn_untracked(task: impl Future<Output = ()> + Send + 'static) {
 fn end_at_once() {
     std::process::exit(EXIT_BY_SIGNAL);
 }
+
+/// SIGXFSZ, the same number on Linux, macOS and the BSDs.
+const FILE_LIMIT: i32 = 25;
 
 /// What a shell shows for a process that SIGINT ended.
 const EXIT_BY_SIGNAL: i32 = 130;

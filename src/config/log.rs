@@ -6,6 +6,11 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::reader::{Expected, Reader, Reported};
 use crate::config::variables::{LOG, LOG_FORMAT};
 
+/// What PostgreSQL remarks to each of its sessions, and what the pool says of each connection that it
+/// throws away: a server that is stopped would fill the log with them, and whoever needed the
+/// connection tells of it himself. Who wants them names them.
+const QUIET: &str = "sqlx::postgres::notice=off,sqlx_core::pool=off";
+
 /// What is logged, and in which form.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LogSettings {
@@ -53,7 +58,7 @@ impl LogFilter {
 
     /// The filter for `tracing-subscriber`.
     pub fn to_env_filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.0)
+        EnvFilter::new(format!("{QUIET},{}", self.0))
     }
 }
 

@@ -49,6 +49,11 @@ pub const LISTING_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// [`Answer::Unknown`]: servers commonly keep theirs for 60 s or more.
 const IDLE_MAX: Duration = Duration::from_secs(20);
 
+/// After so long a silence a connection is asked whether its other end is there, and how often it is
+/// asked again (three times).
+const KEEPALIVE: Duration = Duration::from_secs(5);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a call may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timeouts {
@@ -144,6 +149,9 @@ impl ConnectClient {
             .connect_timeout(settings.timeouts.connect)
             .timeout(settings.timeouts.total)
             .pool_idle_timeout(IDLE_MAX)
+            // One whose other end is gone is thrown away before a message is tried on it.
+            .tcp_keepalive(KEEPALIVE)
+            .tcp_keepalive_interval(KEEPALIVE_INTERVAL)
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .http1_only()

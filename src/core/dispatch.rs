@@ -387,9 +387,8 @@ fn not_done(
     dispatch.failures += i64::from(!is_ours);
     let wait = match why {
         NotDone::NoBudget | NotDone::TooLate | NotDone::Stopping => Span::ZERO,
-        NotDone::NeverConnected(_) | NotDone::RateLimited | NotDone::Unauthorized => {
-            Backoff::PLATFORM.after(dispatch.failures)
-        }
+        NotDone::NeverConnected(_) => Backoff::ABSENT.after(dispatch.failures),
+        NotDone::RateLimited | NotDone::Unauthorized => Backoff::PLATFORM.after(dispatch.failures),
     };
     dispatch.due_at = now.plus(retry_after.unwrap_or(Span::ZERO).max(wait));
     let reason = Reason::on_line(ReasonCode::TryAgain, dispatch.line.clone()).saying(words);

@@ -12,12 +12,14 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// For calls that did not reach the platform: they cost it nothing, and payments wait.
+    pub const ABSENT: Self = Self { first: Span::from_millis(500), longest: Span::from_secs(4) };
     /// For calls to the platform that were surely not carried out.
     pub const PLATFORM: Self = Self { first: Span::from_millis(500), longest: Span::from_secs(30) };
     /// For notices while the mail server does not take them.
     pub const MAIL: Self = Self { first: Span::from_secs(5), longest: Span::from_secs(600) };
-    /// For looks at a line while the platform does not answer them.
-    pub const LOOK: Self = Self { first: Span::from_secs(1), longest: Span::from_secs(60) };
+    /// For looks at a line while the platform does not answer them; few are made at once.
+    pub const LOOK: Self = Self { first: Span::from_secs(1), longest: Span::from_secs(4) };
 
     /// The wait after `failures` failures in a row (1 = the first), never over `longest`.
     #[must_use]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::health::Dependency;
 use crate::http::Context;
-use crate::telemetry::Chain;
+use crate::telemetry;
 
 /// How long the database may take to show that it writes.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
@@ -26,8 +26,7 @@ pub(super) async fn ready(State(context): State<Context>) -> Response {
     let database = match tokio::time::timeout(PROBE_WITHIN, context.store.ping()).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => {
-            let error = Chain(&error);
-            tracing::warn!(%error, "not ready: {error}");
+            telemetry::tell_outage("not ready", &error);
             Some("it does not take writes")
         }
         Err(_) => Some("it does not answer"),

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::lifecycle::Tasks;
 use crate::store::{Kept, NewEvent, Store, StoreError};
-use crate::telemetry::Chain;
+use crate::telemetry;
 
 /// Events that may wait for the next commit; more are refused, the platform repeats them.
 const QUEUE: usize = 4_096;
@@ -95,7 +95,11 @@ async fn keep_batch(store: &dyn Store, batch: Vec<Waiting>) {
         }
         Err(error) => {
             log_failure(&error, events.len());
-            keep_one_by_one(store, &events).await
+            if error.is_outage() {
+                vec![false; events.len()]
+            } else {
+                keep_one_by_one(store, &events).await
+            }
         }
     };
     for (answer, kept) in answers.into_iter().zip(kept) {
@@ -105,19 +109,23 @@ async fn keep_batch(store: &dyn Store, batch: Vec<Waiting>) {
     }
 }
 
-/// One event that the database does not take must not keep the others out.
+/// One event that the database does not take must not keep the others out. Ends at an outage: each
+/// event would wait for it anew, and those behind them too.
 async fn keep_one_by_one(store: &dyn Store, events: &[NewEvent]) -> Vec<bool> {
     let mut kept = vec![false; events.len()];
     if events.len() == 1 {
         return kept;
     }
     for (event, kept) in events.iter().zip(&mut kept) {
-        *kept = store.keep_events(std::slice::from_ref(event)).await.is_ok();
+        match store.keep_events(std::slice::from_ref(event)).await {
+            Ok(_) => *kept = true,
+            Err(error) if error.is_outage() => break,
+            Err(_) => {}
+        }
     }
     kept
 }
 
 fn log_failure(error: &StoreError, events: usize) {
-    let error = Chain(error);
-    tracing::error!(%error, events, "events could not be kept: {error}");
+    telemetry::tell_outage(&format!("{events} events could not be kept"), error);
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
 
 use crate::http::Context;
 use crate::http::auth::Caller;
+use crate::telemetry::admit_outage;
 
 /// Header of the request id, as nginx sets it and as we answer it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,9 +51,13 @@ pub(super) async fn log_request(
     let route = route.as_deref().unwrap_or("(no such route)");
     let (status, took) = (response.status().as_u16(), began.elapsed());
     let duration_ms = took.as_millis();
-    if status >= 500 || took >= SLOW {
+    // While the database is away everybody waits and is refused for the same reason.
+    let is_refused = status == StatusCode::SERVICE_UNAVAILABLE.as_u16();
+    let is_common = is_refused || (status < 500 && took >= SLOW);
+    let is_worth_it = if is_common { admit_outage().is_some() } else { status >= 500 };
+    if is_worth_it {
         tracing::warn!(request.id = %id, %method, route, status, duration_ms, caller, "{method} {route} {status}");
-    } else if is_event(route) {
+    } else if is_refused || is_event(route) {
         // Thousands a second may come: they are counted, not told one by one.
         tracing::debug!(request.id = %id, %method, route, status, duration_ms, "{method} {route} {status}");
     } else {

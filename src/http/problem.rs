@@ -1,15 +1,15 @@
 //! Problems: every refusal of the API as `application/problem+json` (RFC 9457).
 //!
 //! A [`Problem`] is what a handler returns when it cannot do what was asked. Its `code` is stable.
-//! What is wrong inside is never told outside: it is logged once, whole, where it becomes a
-//! problem.
+//! What is wrong inside is never told outside: it is logged whole where it becomes a problem, once
+//! a second while the database fails everybody.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::store::StoreError;
-use crate::telemetry::Chain;
+use crate::telemetry::{self, Chain};
 
 /// When to try again after a failure of ours, in seconds.
 const RETRY_AFTER_SECS: &str = "5";
@@ -127,8 +127,12 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        let error = Chain(&error);
-        tracing::error!(%error, "a request was not served: {error}");
+        if error.is_contradiction() {
+            let error = Chain(&error);
+            tracing::error!(%error, "a request was not served: {error}");
+        } else {
+            telemetry::tell_outage("a request was not served", &error);
+        }
         Self::new(Code::Unavailable, "the database is not available; try again")
     }
 }

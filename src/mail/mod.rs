@@ -33,10 +33,10 @@ pub struct Mail {
 pub enum Delivery {
     /// The server took it.
     Sent,
-    /// It surely was not taken and may be tried again: no connection, a refusal before the
-    /// content was sent, or a 4xx answer at any step.
+    /// It surely was not taken and may be tried again: no connection, a 4xx answer at any step,
+    /// or a refusal of us and not of this mail, such as of a wrong password.
     NotSent(String),
-    /// The server refused it for good (5xx).
+    /// The server refused the recipient or the mail itself for good (5xx).
     Refused(String),
     /// The content went out and no answer came back: it may have been taken.
     Unknown(String),

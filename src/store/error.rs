@@ -19,7 +19,13 @@ enum Cause {
     Inconsistent { table: &'static str, column: &'static str, value: String },
     #[error("{0}")]
     Refused(String),
+    #[error("the database did not answer in time")]
+    Silent,
 }
+
+/// SQLSTATEs that say nothing about what was to be written: no connection, no room for one, a lock
+/// not had, a stop of the server, a transaction ended from outside (PostgreSQL, appendix A).
+const OUTAGES: [&str; 6] = ["08", "25P0", "40", "53300", "55P03", "57"];
 
 impl StoreError {
     /// The database failed while doing this.
@@ -41,6 +47,31 @@ impl StoreError {
         Self { doing: "read a row", cause: Cause::Inconsistent { table, column, value } }
     }
 
+    /// The database said nothing within the time of a use case.
+    pub(crate) const fn silent(doing: &'static str) -> Self {
+        Self { doing, cause: Cause::Silent }
+    }
+
+    /// Whether nothing could be written at this moment, whatever it was.
+    pub fn is_outage(&self) -> bool {
+        match &self.cause {
+            Cause::Silent => true,
+            Cause::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| OUTAGES.iter().any(|class| code.starts_with(class)))
+            }
+            Cause::Database(error) => matches!(
+                error,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed
+            ),
+            Cause::Migration(_) | Cause::Inconsistent { .. } | Cause::Refused(_) => false,
+        }
+    }
+
     /// Whether it would fail again the same way: a constraint forbids it, the database cannot hold
     /// a value, or a row is not ours.
     pub fn is_contradiction(&self) -> bool {
@@ -50,7 +81,7 @@ impl StoreError {
                     || error.code().is_some_and(|code| is_of_a_value(&code))
             }
             Cause::Inconsistent { .. } => true,
-            Cause::Database(_) | Cause::Migration(_) | Cause::Refused(_) => false,
+            Cause::Database(_) | Cause::Migration(_) | Cause::Refused(_) | Cause::Silent => false,
         }
     }
 
@@ -97,5 +128,20 @@ impl<T> Doing<T> for Result<T, sqlx::Error> {
 impl<T> Doing<T> for Result<T, sqlx::migrate::MigrateError> {
     fn doing(self, doing: &'static str) -> super::Result<T> {
         self.map_err(|error| StoreError::migration(doing, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_from_trouble_with_what_was_to_be_written() {
+        let outage = |error| StoreError::database("write", error).is_outage();
+        assert!(outage(sqlx::Error::PoolTimedOut));
+        assert!(outage(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()));
+        assert!(StoreError::silent("write").is_outage());
+        assert!(!outage(sqlx::Error::RowNotFound));
+        assert!(!StoreError::inconsistent("lines", "state", "odd").is_outage());
     }
 }

@@ -3,33 +3,46 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::lifecycle::Tasks;
-use crate::store::error::Doing;
+use crate::store::error::{Doing, StoreError};
 use crate::store::{Result, Rules};
-use crate::telemetry::Chain;
+use crate::telemetry;
 use crate::wake::{Wake, Worker};
 
-/// Connections of one replica.
+/// Connections of one replica, beside those for events and the one that listens.
 const CONNECTIONS: u32 = 10;
 /// Connections of one replica that only keep events.
 const CONNECTIONS_FOR_EVENTS: u32 = 2;
 /// How long to wait for a connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a statement may wait for a lock, in milliseconds: somebody else's forgotten
-/// transaction must not stop us for ever.
-const LOCK_WAIT_MS: &str = "5000";
+/// transaction must not stop us for ever, and whoever waits for us is answered before he gives up.
+const LOCK_WAIT_MS: &str = "3000";
 /// How long a migration may wait for a lock, in milliseconds: another replica, started in the same
 /// moment, may be at a long one.
 const MIGRATION_WAIT_MS: &str = "600000";
-/// How long a transaction of ours may stand still, in milliseconds.
-const IDLE_IN_TRANSACTION_MS: &str = "10000";
+/// How long a transaction of ours may stand still, in milliseconds: a replica that vanished in the
+/// middle of one must not stop the others.
+const IDLE_IN_TRANSACTION_MS: &str = "5000";
+/// How long a use case may take: a connection whose other end vanished without a word would hold it
+/// for ever. More than its waits for a connection and a lock together.
+const WITHIN: Duration = Duration::from_secs(8);
+/// The same for one that may have as much to do as the directory is large.
+const LARGE_WITHIN: Duration = Duration::from_mins(2);
+/// How long a sound connection may take to answer that it is one.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// From this long on a statement is told as slow, at `debug`: the request or the worker that waits
+/// for it is told anyway.
+const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 /// The channel on which replicas ring for each other's workers.
 const CHANNEL: &str = "freeline_wake";
 /// Wait before listening again after the connection was lost.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// After so long a silence the connection that listens is asked whether it still is one.
+const SILENCE: Duration = Duration::from_secs(5);
 
 type Db = sqlx::Postgres;
 
@@ -92,6 +105,18 @@ impl Engine {
         Ok(tx)
     }
 
+    /// A use case within its time.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let ended = tokio::time::timeout(WITHIN, work).await;
+        ended.unwrap_or_else(|_| Err(StoreError::silent("go on")))
+    }
+
+    /// A large use case within its time.
+    async fn bounded_large<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let ended = tokio::time::timeout(LARGE_WITHIN, work).await;
+        ended.unwrap_or_else(|_| Err(StoreError::silent("go on")))
+    }
+
     async fn read(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
         self.pool.acquire().await.doing("get a connection to read")
     }
@@ -129,15 +154,16 @@ impl PostgresStore {
     /// Connects, brings the schema up to date, and listens to the other replicas.
     pub async fn open(url: &str, rules: Rules, wake: Wake, tasks: &Tasks) -> Result<Self> {
         let options = PgConnectOptions::from_str(url).doing("read the PostgreSQL address")?;
-        let options = options.application_name("freeline").options([
+        let options = options.application_name("freeline");
+        let options = options.log_slow_statements(log::LevelFilter::Debug, SLOW_STATEMENT);
+        migrate(&options).await?;
+        let options = options.options([
             ("lock_timeout", LOCK_WAIT_MS),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS),
         ]);
-        let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
-        let events = pool(CONNECTIONS_FOR_EVENTS).connect_lazy_with(options.clone());
-        migrate(&options).await?;
-        let pool = pool(CONNECTIONS).connect_with(options).await.doing("connect to PostgreSQL")?;
-        tasks.spawn("wake listener", listen(pool.clone(), wake.clone(), tasks.clone()));
+        let events = pool_of(CONNECTIONS_FOR_EVENTS).connect_lazy_with(options.clone());
+        let pool = pool_of(CONNECTIONS).connect_lazy_with(options.clone());
+        tasks.spawn("wake listener", listen(options, wake.clone(), tasks.clone()));
         Ok(Self::new(Engine { pool, events, wake }, rules))
     }
 }
@@ -152,36 +178,81 @@ async fn migrate(options: &PgConnectOptions) -> Result<()> {
     connection.close().await.doing("close a connection")
 }
 
+/// A pool whose connections are known to be sound when they are handed out.
+fn pool_of(size: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(PATIENCE)
+        // A longer wait fails, and is told by whoever waited.
+        .acquire_slow_threshold(PATIENCE)
+        // The pool's own test has no limit of time: a connection without another end would keep its
+        // place for ever.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(answers(connection).await) }))
+        .after_release(|connection, _| Box::pin(async move { Ok(answers(connection).await) }))
+}
+
+/// Whether there still is somebody at the other end.
+async fn answers(connection: &mut PgConnection) -> bool {
+    let answered = tokio::time::timeout(ANSWERS_WITHIN, connection.ping()).await;
+    matches!(answered, Ok(Ok(()))) && !connection.is_in_transaction()
+}
+
 /// Rings for our workers when another replica has something for them. The timers make up for
 /// whatever is missed while the connection is lost.
-async fn listen(pool: sqlx::PgPool, wake: Wake, tasks: Tasks) {
+async fn listen(options: PgConnectOptions, wake: Wake, tasks: Tasks) {
     while !tasks.is_stopping() {
-        let listening = async {
-            let mut listener = PgListener::connect_with(&pool).await?;
-            listener.listen(CHANNEL).await?;
-            let schema: String =
-                sqlx::query_scalar("SELECT current_schema()").fetch_one(&pool).await?;
-            loop {
-                let told = listener.recv().await?;
-                if let Some((theirs, worker)) = told.payload().rsplit_once(' ')
-                    && theirs == schema
-                    && let Some(worker) = Worker::parse(worker)
-                {
-                    wake.ring(worker);
-                }
-            }
-        };
-        let ended: std::result::Result<(), sqlx::Error> = tokio::select! {
-            ended = listening => ended,
+        let error = tokio::select! {
+            error = listen_until_lost(&options, &wake) => error,
             () = tasks.stopping() => return,
         };
-        if let Err(error) = ended {
-            let error = Chain(&error);
-            tracing::warn!(%error, "cannot listen to the other replicas: {error}");
-        }
+        telemetry::tell_outage("cannot listen to the other replicas", &error);
         tokio::select! {
             () = tokio::time::sleep(LISTEN_AGAIN) => {}
             () = tasks.stopping() => return,
         }
     }
+}
+
+/// Listens for as long as the connection lasts; answers why it ended.
+async fn listen_until_lost(options: &PgConnectOptions, wake: &Wake) -> sqlx::Error {
+    let ended: std::result::Result<(), sqlx::Error> = async {
+        // A pool of its own, thrown away with its connection: one that died keeps no place of the
+        // others.
+        let own = pool_of(1).connect_lazy_with(options.clone());
+        let mut listener = PgListener::connect_with(&own).await?;
+        listener.eager_reconnect(false);
+        in_time(listener.listen(CHANNEL)).await?;
+        let current = sqlx::query_scalar("SELECT current_schema()");
+        let schema: String = in_time(current.fetch_one(&mut listener)).await?;
+        // Whatever was rung for until now was not heard.
+        for worker in Worker::ALL {
+            wake.ring(worker);
+        }
+        loop {
+            let Ok(told) = tokio::time::timeout(SILENCE, listener.try_recv()).await else {
+                in_time(sqlx::query("SELECT 1").execute(&mut listener)).await?;
+                continue;
+            };
+            let Some(told) = told? else { return Ok(()) };
+            if let Some((theirs, worker)) = told.payload().rsplit_once(' ')
+                && theirs == schema
+                && let Some(worker) = Worker::parse(worker)
+            {
+                wake.ring(worker);
+            }
+        }
+    }
+    .await;
+    ended
+        .err()
+        .unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into())
+}
+
+/// A question that a sound connection answers at once.
+async fn in_time<T>(
+    asking: impl Future<Output = std::result::Result<T, sqlx::Error>>,
+) -> std::result::Result<T, sqlx::Error> {
+    let late = || Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+    tokio::time::timeout(ANSWERS_WITHIN, asking).await.unwrap_or_else(|_| late())
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::store::error::{Doing, StoreError};
 use crate::store::{Result, Rules};
@@ -18,6 +19,9 @@ use crate::wake::{Wake, Worker};
 const READERS: u32 = 4;
 /// How long to wait for a connection, or for a lock of another process.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// From this long on a statement is told as slow, at `debug`: while a disk is slow all of them are,
+/// and the requests that wait for them are told anyway.
+const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
 type Db = sqlx::Sqlite;
 
@@ -56,6 +60,16 @@ impl Engine {
 
     async fn serial(&self) -> Result<sqlx::Transaction<'static, Db>> {
         self.write().await
+    }
+
+    /// A use case; a file does not fall silent as a connection may.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        work.await
+    }
+
+    /// The same for a large one.
+    async fn bounded_large<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        work.await
     }
 
     async fn read(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
@@ -110,7 +124,8 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(PATIENCE);
+            .busy_timeout(PATIENCE)
+            .log_slow_statements(log::LevelFilter::Debug, SLOW_STATEMENT);
         let pool = |size| {
             let options = options.clone();
             async move {
@@ -118,7 +133,15 @@ impl SqliteStore {
                     .max_connections(size)
                     .min_connections(1)
                     .acquire_timeout(PATIENCE)
+                    // A longer wait fails, and is told by whoever waited.
+                    .acquire_slow_threshold(PATIENCE)
                     .idle_timeout(None)
+                    .before_acquire(|connection, _| {
+                        // A full disk ends a transaction at its commit, and the connection goes on
+                        // believing that it is in one: it would refuse every other, for ever.
+                        let is_sound = !connection.is_in_transaction();
+                        Box::pin(async move { Ok(is_sound) })
+                    })
                     .max_lifetime(None)
                     .connect_with(options)
                     .await

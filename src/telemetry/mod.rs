@@ -12,6 +12,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{LogFormat, LogSettings};
 
+mod sparse;
+
+pub use sparse::{Sparse, admit_outage, tell_outage};
+
 /// A log, or what counts, is installed in this process already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("this process has its telemetry already")]

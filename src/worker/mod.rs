@@ -22,7 +22,7 @@ use crate::lifecycle::Tasks;
 use crate::mail::Mailer;
 use crate::message::MessageTemplate;
 use crate::store::{self, Store, StoreError};
-use crate::telemetry::Chain;
+use crate::telemetry;
 use crate::wake::{Wake, Worker};
 
 pub mod auditor;
@@ -35,7 +35,7 @@ pub mod sender;
 
 /// The longest a worker sleeps without being woken: what a lost wake-up can cost.
 const TICK: Duration = Duration::from_secs(5);
-/// The pause after the database failed: at most one line a second is logged about it.
+/// The pause after the database failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// What the workers work with.
@@ -129,8 +129,7 @@ pub async fn run(
 }
 
 fn log_failure(kind: Worker, error: &StoreError) {
-    let (name, error) = (kind.name(), Chain(error));
-    tracing::error!(worker = name, %error, "the {name} could not go on: {error}");
+    telemetry::tell_outage(&format!("the {} could not go on", kind.name()), error);
 }
 
 /// Steps once; answers how long to rest, `None` if there may be more to do.

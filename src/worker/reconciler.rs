@@ -29,6 +29,9 @@ const KEEP_AFTER: Span = Span::from_secs(3);
 const ASK_AFTER: Span = Span::from_secs(1);
 /// When nobody held the lease for this long, events may have been lost for good.
 const GAP: Span = Span::from_secs(60);
+/// After so many looks in a row without an answer the others are put off too: the platform is away,
+/// and each look may wait long for it.
+const UNANSWERED_MAX: usize = 3;
 /// Lines looked at in one step.
 const LOOKS_PER_STEP: i64 = 10_000;
 
@@ -52,6 +55,8 @@ struct State {
     leads: bool,
     /// When the lease of the replica that leads ends, unless it keeps it.
     others_until: Option<Time>,
+    /// How often looks were put off unseen: the next round begins with another line.
+    rounds: usize,
 }
 
 impl Reconciler {
@@ -198,7 +203,7 @@ impl Reconciler {
         let due = store.lines_to_look_at(clock.now(), LOOKS_PER_STEP).await?;
         let is_first =
             |line: &LineId| targets.iter().any(|t| t.line == *line && t.hooked && !t.known);
-        let (first, doubts): (Vec<LineId>, Vec<LineId>) = due.into_iter().partition(is_first);
+        let (first, mut doubts): (Vec<LineId>, Vec<LineId>) = due.into_iter().partition(is_first);
         let mut settled = false;
         match first.as_slice() {
             [] => {}
@@ -206,11 +211,23 @@ impl Reconciler {
             _ => settled |= self.look_at(None, &first).await?,
         }
         let tick = self.keep_lease();
-        for line in doubts {
+        let turn = self.state().rounds.checked_rem(doubts.len()).unwrap_or(0);
+        doubts.rotate_left(turn);
+        let mut unanswered = 0;
+        for line in &doubts {
             if !tick().await? {
                 return Ok(false);
             }
-            settled |= self.look_at(Some(&line), std::slice::from_ref(&line)).await?;
+            if unanswered >= UNANSWERED_MAX {
+                store.postpone_look(line, clock.now()).await?;
+                continue;
+            }
+            let answered = self.look_at(Some(line), std::slice::from_ref(line)).await?;
+            unanswered = if answered { 0 } else { unanswered + 1 };
+            settled |= answered;
+        }
+        if unanswered >= UNANSWERED_MAX {
+            self.change(|state| state.rounds = state.rounds.wrapping_add(UNANSWERED_MAX));
         }
         Ok(settled)
     }

@@ -315,17 +315,23 @@ fn an_answer_that_comes_after_its_claim_ran_out_still_settles_the_doubt() {
 
 #[test]
 fn a_platform_that_is_down_is_one_line_in_the_timeline_and_asked_less_and_less() {
+    let absent = ["500.0 ms", "1.0 s", "2.0 s", "4.0 s", "4.0 s", "4.0 s", "4.0 s", "4.0 s"];
+    is_asked_less_and_less(&NotDone::NeverConnected(String::new()), absent);
+    let busy = ["500.0 ms", "1.0 s", "2.0 s", "4.0 s", "8.0 s", "16.0 s", "30.0 s", "30.0 s"];
+    is_asked_less_and_less(&NotDone::RateLimited, busy);
+}
+
+fn is_asked_less_and_less(why: &NotDone, expected: [&str; 8]) {
     let mut dispatch = dispatch(1, "L1", Phase::Sending);
     let mut payment = payment(1, PaymentState::Sending);
     let policy = Policy { mode: SendMode::Bot, in_doubt_after: Span::from_secs(30) };
     let mut waits = Vec::new();
     for _ in 0..8 {
         dispatch.phase = Phase::Sending;
-        let answer = not_done(NotDone::NeverConnected(String::new()), None);
+        let answer = not_done(why.clone(), None);
         conclude(&mut dispatch, &mut payment, &answer, policy, at(100));
         waits.push(dispatch.due_at.since(at(100)).to_string());
     }
-    let expected = ["500.0 ms", "1.0 s", "2.0 s", "4.0 s", "8.0 s", "16.0 s", "30.0 s", "30.0 s"];
     assert_eq!(waits, expected);
     assert_eq!(payment.happened.len(), 1);
     // The looks at a doubt begin to count anew.

@@ -12,15 +12,24 @@ use crate::text::one_line;
 /// Longest text of a server that is passed on, in characters.
 const TEXT_CHARS_MAX: usize = 200;
 
+/// The steps at which a server speaks of the recipient or of the mail itself.
+pub(super) const RCPT_TO: &str = "RCPT TO";
+pub(super) const DATA: &str = "DATA";
+pub(super) const CONTENT: &str = "the content";
+
+/// Refusals that ask for another sign-in (RFC 4954).
+const SIGN_IN: [u16; 3] = [530, 535, 538];
+
 /// A part of an address that is at least this long is looked for inside words too.
 const PART_CHARS_MIN: usize = 4;
 
 /// How a conversation with the server failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The server said no, for now (4xx).
+    /// The server said no, for now (4xx), or not to this mail but to us: other settings, here or
+    /// there, change that.
     NotNow(String),
-    /// The server said no, for good (5xx).
+    /// The server said no to this mail, for good (5xx).
     Never(String),
     /// There was no answer that could be understood.
     NoAnswer(String),
@@ -36,9 +45,11 @@ impl Failure {
                     "The mail server answered {code} to {step}: {}",
                     without_addresses(&said(), addresses)
                 );
-                match code.severity {
-                    Severity::PermanentNegativeCompletion => Self::Never(text),
-                    _ => Self::NotNow(text),
+                let is_final = code.severity == Severity::PermanentNegativeCompletion;
+                if is_final && is_about_the_mail(step, u16::from(code), &said()) {
+                    Self::Never(text)
+                } else {
+                    Self::NotNow(text)
                 }
             }
             // The text of a malformed answer could be anything, so it is left out.
@@ -64,6 +75,20 @@ impl Failure {
             (Self::NotNow(text), _) | (Self::NoAnswer(text), false) => Delivery::NotSent(text),
             (Self::NoAnswer(text), true) => Delivery::Unknown(text),
         }
+    }
+}
+
+/// Whether a refusal at `step` is of this mail. Before the recipient is named it is of us: a wrong
+/// password, a sender that may not write here. A recipient is also refused where we may not relay
+/// (status `5.7.1`, RFC 3463) or have not signed in.
+fn is_about_the_mail(step: &str, code: u16, said: &str) -> bool {
+    match step {
+        RCPT_TO => {
+            let is_policy = |word: &str| word.starts_with("5.7.") && is_enhanced_status(word);
+            !SIGN_IN.contains(&code) && !said.split_whitespace().any(is_policy)
+        }
+        DATA | CONTENT => true,
+        _ => false,
     }
 }
 

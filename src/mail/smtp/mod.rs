@@ -30,7 +30,7 @@ use secrecy::SecretString;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use self::failure::Failure;
+use self::failure::{CONTENT, DATA, Failure, RCPT_TO};
 use self::letter::{Letter, ascii_address, compose};
 use self::line_stream::LineStream;
 use self::server::Server;
@@ -196,8 +196,8 @@ impl SmtpMailer {
         let sender = MailFrom::new(Some(self.from.email.clone()), Vec::new());
         self.step("MAIL FROM", letter, connection.command(sender)).await?;
         let recipient = Rcpt::new(letter.recipient.clone(), Vec::new());
-        self.step("RCPT TO", letter, connection.command(recipient)).await?;
-        let go_on = self.step("DATA", letter, connection.command(Data)).await?;
+        self.step(RCPT_TO, letter, connection.command(recipient)).await?;
+        let go_on = self.step(DATA, letter, connection.command(Data)).await?;
         if !go_on.has_code(START_OF_CONTENT) {
             return Err(Failure::NoAnswer(format!(
                 "The mail server answered {} to DATA instead of 354.",
@@ -210,7 +210,7 @@ impl SmtpMailer {
             content_is_out.store(true, Ordering::SeqCst);
             None
         }));
-        let answer = self.step("the content", letter, connection.message_iter(pieces)).await?;
+        let answer = self.step(CONTENT, letter, connection.message_iter(pieces)).await?;
         match u16::from(answer.code()) {
             200..=299 => Ok(()),
             code => Err(Failure::NoAnswer(format!(

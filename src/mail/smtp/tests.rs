@@ -90,9 +90,45 @@ async fn a_4xx_answer_at_any_step_means_not_sent() {
 }
 
 #[tokio::test]
-async fn a_5xx_answer_at_any_step_means_refused() {
+async fn a_5xx_answer_means_refused_only_where_the_mail_itself_is_spoken_of() {
     let act = Act::Say("550-5.1.1 <ivanova@shop.example>\n550 5.1.1 mailbox ivanova unknown");
-    check_every_step(act, PATIENT, "refused", "refused").await;
+    let mail = mail();
+    for (step, script) in at_every_step(act) {
+        let (delivery, _heard) = exchange(script, "user:secret@", PATIENT, &mail).await;
+        let (kind, text) = text(&delivery);
+        let is_of_the_mail = ["RCPT TO", "DATA", "content"].contains(&step);
+        assert_eq!(kind, if is_of_the_mail { "refused" } else { "not sent" }, "{step}: {text}");
+        assert!(text.contains(step), "{step}: {text}");
+        assert!(!text.contains("ivanova") && !text.contains("secret"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_or_a_relay_that_is_not_ours_loses_no_mail() {
+    let scripts = [
+        Script { auth: Act::Say("535 5.7.8 authentication failed"), ..WILLING },
+        Script { mail: Act::Say("553 5.7.1 sender address rejected"), ..WILLING },
+        Script { mail: Act::Say("530 5.7.0 authentication required"), ..WILLING },
+        Script {
+            rcpt: Act::Say("554 5.7.1 <ivanova@shop.example>: relay access denied"),
+            ..WILLING
+        },
+        Script { rcpt: Act::Say("530 authentication required"), ..WILLING },
+    ];
+    for script in scripts {
+        let (delivery, _heard) = exchange(script, "user:secret@", PATIENT, &mail()).await;
+        let (kind, text) = text(&delivery);
+        assert_eq!(kind, "not sent", "{text}");
+    }
+    for script in [
+        Script { rcpt: Act::Say("550 5.1.1 no such user"), ..WILLING },
+        Script { rcpt: Act::Say("550 no such user"), ..WILLING },
+        Script { content: Act::Say("554 5.7.1 this looks like spam"), ..WILLING },
+    ] {
+        let (delivery, _heard) = exchange(script, "", PATIENT, &mail()).await;
+        let (kind, text) = text(&delivery);
+        assert_eq!(kind, "refused", "{text}");
+    }
 }
 
 #[tokio::test]

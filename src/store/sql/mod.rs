@@ -63,13 +63,16 @@ impl SqlStore {
         let mut found = Statement::new("SELECT COUNT(*) FROM (SELECT 1 FROM ");
         rows(&mut found);
         found.push(" LIMIT 1) AS found");
-        let mut conn = self.engine.read().await?;
-        let found: (i64,) = found
-            .build_query_as()
-            .fetch_one(&mut *conn)
-            .await
-            .doing("see whether there is anything to do")?;
-        Ok(found.0 > 0)
+        let looking = async {
+            let mut conn = self.engine.read().await?;
+            let found: (i64,) = found
+                .build_query_as()
+                .fetch_one(&mut *conn)
+                .await
+                .doing("see whether there is anything to do")?;
+            Ok(found.0 > 0)
+        };
+        self.engine.bounded(looking).await
     }
 }
 
@@ -82,30 +85,61 @@ fn vanished(rows: &mut Statement, table: &str, now: Time, survivor: Option<&str>
     rows.push(")");
 }
 
+/// What [`serial!`] does, still to be awaited.
+macro_rules! deciding {
+    ($store:expr, $wake:expr, if |$result:pat_param| $worth:expr, |$conn:ident| $body:expr) => {
+        async {
+            let mut tx = $store.engine.serial().await?;
+            let $conn = &mut *tx;
+            let result = $body.await?;
+            let $result = &result;
+            let wake: &[Worker] = if $worth { $wake } else { &[] };
+            $store.engine.commit(tx, wake).await?;
+            Ok(result)
+        }
+    };
+}
+
 /// Runs `$body` in a serial transaction and commits, ringing for `$wake`, but only
 /// `if` its result is worth it: a worker that rings for itself over nothing would never rest.
 macro_rules! serial {
     ($store:expr, $wake:expr, |$conn:ident| $body:expr) => {
         serial!($store, $wake, if |_| true, |$conn| $body)
     };
-    ($store:expr, $wake:expr, if |$result:pat_param| $worth:expr, |$conn:ident| $body:expr) => {{
-        let mut tx = $store.engine.serial().await?;
-        let $conn = &mut *tx;
-        let result = $body.await?;
-        let $result = &result;
-        let wake: &[Worker] = if $worth { $wake } else { &[] };
-        $store.engine.commit(tx, wake).await?;
-        Ok(result)
+    ($store:expr, $wake:expr, if |$result:pat_param| $worth:expr, |$conn:ident| $body:expr) => {
+        $store.engine.bounded(deciding!($store, $wake, if |$result| $worth, |$conn| $body)).await
+    };
+}
+
+/// The same for what may be as much as the directory is large.
+macro_rules! serial_large {
+    ($store:expr, $wake:expr, |$conn:ident| $body:expr) => {
+        $store.engine.bounded_large(deciding!($store, $wake, if |_| true, |$conn| $body)).await
+    };
+}
+
+/// Reads with `$body`.
+macro_rules! read {
+    ($store:expr, |$conn:ident| $body:expr) => {{
+        let reading = async {
+            let mut conn = $store.engine.read().await?;
+            let $conn = &mut *conn;
+            $body.await
+        };
+        $store.engine.bounded(reading).await
     }};
 }
 
 #[async_trait]
 impl Store for SqlStore {
     async fn keep_events(&self, events: &[NewEvent]) -> Result<Vec<Kept>> {
-        let mut tx = self.engine.intake().await?;
-        let kept = events::keep(&mut tx, events).await?;
-        self.engine.commit(tx, &[Worker::Intake]).await?;
-        Ok(kept)
+        let keeping = async {
+            let mut tx = self.engine.intake().await?;
+            let kept = events::keep(&mut tx, events).await?;
+            self.engine.commit(tx, &[Worker::Intake]).await?;
+            Ok(kept)
+        };
+        self.engine.bounded(keeping).await
     }
 
     async fn apply_events(&self, now: Time, limit: i64) -> Result<usize> {
@@ -130,17 +164,17 @@ impl Store for SqlStore {
     }
 
     async fn list_events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>> {
-        events::list(&mut *self.engine.read().await?, filter).await
+        read!(self, |conn| events::list(conn, filter))
     }
 
     async fn replace_directory(&self, directory: &Directory, now: Time) -> Result<()> {
-        serial!(self, &[Worker::Dispatcher, Worker::Reconciler], |conn| directory::replace(
-            conn, directory, now
-        ))
+        serial_large!(self, &[Worker::Dispatcher, Worker::Reconciler], |conn| {
+            directory::replace(conn, directory, now)
+        })
     }
 
     async fn directory(&self) -> Result<Directory> {
-        directory::load(&mut *self.engine.read().await?).await
+        read!(self, |conn| directory::load(conn))
     }
 
     async fn put_manager(&self, manager: &Manager, now: Time) -> Result<()> {
@@ -187,11 +221,11 @@ impl Store for SqlStore {
     }
 
     async fn payment(&self, id: &PaymentId) -> Result<Option<PaymentDetails>> {
-        payments::details(&mut *self.engine.read().await?, id).await
+        read!(self, |conn| payments::details(conn, id))
     }
 
     async fn list_payments(&self, filter: &PaymentFilter) -> Result<Vec<PaymentRecord>> {
-        payments::list(&mut *self.engine.read().await?, filter).await
+        read!(self, |conn| payments::list(conn, filter))
     }
 
     async fn recheck_payments(&self, now: Time, limit: i64) -> Result<usize> {
@@ -212,7 +246,7 @@ impl Store for SqlStore {
     }
 
     async fn recheck_all(&self) -> Result<()> {
-        serial!(self, &[Worker::Dispatcher], |conn| payments::mark_all(conn))
+        serial_large!(self, &[Worker::Dispatcher], |conn| payments::mark_all(conn))
     }
 
     async fn dispatch(&self, now: Time) -> Result<Option<DispatchRound>> {
@@ -293,7 +327,7 @@ impl Store for SqlStore {
     }
 
     async fn lines_to_look_at(&self, now: Time, limit: i64) -> Result<Vec<LineId>> {
-        looks::due(&mut *self.engine.read().await?, now, limit).await
+        read!(self, |conn| looks::due(conn, now, limit))
     }
 
     async fn record_look(
@@ -318,11 +352,11 @@ impl Store for SqlStore {
     }
 
     async fn forget_occupancy(&self, now: Time) -> Result<()> {
-        serial!(self, &[Worker::Reconciler], |conn| looks::forget(conn, &self.rules, now))
+        serial_large!(self, &[Worker::Reconciler], |conn| looks::forget(conn, &self.rules, now))
     }
 
     async fn hook_targets(&self) -> Result<Vec<HookTarget>> {
-        hooks::targets(&mut *self.engine.read().await?).await
+        read!(self, |conn| hooks::targets(conn))
     }
 
     async fn record_hook(&self, line: &LineId, hook: &HookRecord) -> Result<()> {
@@ -376,19 +410,19 @@ impl Store for SqlStore {
     }
 
     async fn list_lines(&self, filter: &LineFilter) -> Result<Vec<LineReport>> {
-        lines::list(&mut *self.engine.read().await?, &self.rules, filter).await
+        read!(self, |conn| lines::list(conn, &self.rules, filter))
     }
 
     async fn list_treatments(&self, filter: &TreatmentFilter) -> Result<Vec<TreatmentRecord>> {
-        treatments::list(&mut *self.engine.read().await?, filter).await
+        read!(self, |conn| treatments::list(conn, filter))
     }
 
     async fn treatment(&self, id: &TreatmentId) -> Result<Option<TreatmentRecord>> {
-        treatments::one(&mut *self.engine.read().await?, id).await
+        read!(self, |conn| treatments::one(conn, id))
     }
 
     async fn status(&self, now: Time) -> Result<StatusReport> {
-        status::report(&mut *self.engine.read().await?, &self.rules, now).await
+        read!(self, |conn| status::report(conn, &self.rules, now))
     }
 
     async fn audit(
@@ -397,14 +431,20 @@ impl Store for SqlStore {
         again: &[PaymentId],
         now: Time,
     ) -> Result<Audited> {
-        let mut tx = self.engine.snapshot().await?;
-        audit::load(&mut tx, after, again, now).await
+        let auditing = async {
+            let mut tx = self.engine.snapshot().await?;
+            audit::load(&mut tx, after, again, now).await
+        };
+        self.engine.bounded(auditing).await
     }
 
     async fn ping(&self) -> Result<()> {
-        let mut tx = self.engine.intake().await?;
-        status::touch(&mut tx).await?;
-        self.engine.commit(tx, &[]).await
+        let touching = async {
+            let mut tx = self.engine.intake().await?;
+            status::touch(&mut tx).await?;
+            self.engine.commit(tx, &[]).await
+        };
+        self.engine.bounded(touching).await
     }
 
     async fn acquire_lease(
@@ -422,7 +462,7 @@ impl Store for SqlStore {
     }
 
     async fn next_due(&self) -> Result<NextDue> {
-        status::next_due(&mut *self.engine.read().await?).await
+        read!(self, |conn| status::next_due(conn))
     }
 
     async fn close(&self) {

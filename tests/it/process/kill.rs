@@ -137,28 +137,28 @@ pub(super) async fn settle(client: &Client, sandbox: &SandboxHandle) -> usize {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    if tokio::time::timeout(WITHIN, settling).await.is_err() {
-        panic!("not every payment is closed: {}", what_is_open(client, sandbox).await);
-    }
+    let is_settled = tokio::time::timeout(WITHIN, settling).await.is_ok();
+    let open = if is_settled { String::new() } else { what_is_open(client, sandbox).await };
+    assert!(is_settled, "not every payment is closed: {open}");
     helped
 }
 
 /// What a service shows that does not come to rest.
 async fn what_is_open(client: &Client, sandbox: &SandboxHandle) -> String {
-    let mut told = client.call(Method::GET, "/status", &Value::Null).await.to_string();
+    let mut told = vec![client.call(Method::GET, "/status", &Value::Null).await.to_string()];
     for state in ["held", "queued", "sending", "in_doubt", "dispatched"] {
         let path = format!("/payments?state={state}&limit=5");
         let payments = client.call(Method::GET, &path, &Value::Null).await;
         for payment in payments["items"].as_array().expect("payments") {
             let path = format!("/payments/{}", payment["id"].as_str().expect("an id"));
-            told += &format!("\n{}", client.call(Method::GET, &path, &Value::Null).await);
+            told.push(client.call(Method::GET, &path, &Value::Null).await.to_string());
         }
     }
     let platform = sandbox.state();
     for treatment in platform.open_treatments() {
-        told += &format!("\nopen on the platform: {treatment:?}");
+        told.push(format!("open on the platform: {treatment:?}"));
     }
-    told
+    told.join("\n")
 }
 
 async fn help(client: &Client, sandbox: &SandboxHandle) -> usize {

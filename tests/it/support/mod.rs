@@ -18,9 +18,11 @@ pub(crate) mod event;
 pub(crate) mod history;
 mod mail;
 pub(crate) mod nginx;
+pub(crate) mod postgres;
 #[expect(clippy::allow_attributes, reason = "not every target uses all of it")]
 #[allow(dead_code, reason = "not every test uses all of it")]
 pub(crate) mod process;
+pub(crate) mod proxy;
 #[expect(clippy::allow_attributes, reason = "not every target uses all of it")]
 #[allow(dead_code, reason = "not every test uses all of it")]
 pub(crate) mod relay;
