@@ -9,7 +9,7 @@ use crate::core::number::Number;
 use crate::core::payment::{Payment, PaymentState};
 use crate::core::retry::Backoff;
 use crate::core::time::{Span, Time};
-use crate::core::treatment::{EndKind, Opener, Sign, Treatment, Treatments};
+use crate::core::treatment::{CLOCKS_APART_MAX, EndKind, Opener, Sign, Treatment, Treatments};
 use crate::core::why::{Reason, ReasonCode, codes};
 
 /// What the rules look at: the store loads as much of it as the events at hand can concern.
@@ -48,13 +48,16 @@ pub fn apply_event(view: &mut View, event: &Event, heard_at: Time) -> Verdict {
             _ => Verdict::Quarantined,
         };
     };
+    // Our clock may have been set back since a call was made: what is heard after it is after it.
+    let calls = view.dispatches.values().filter(|d| d.phase.is_active() && d.user == *user);
+    let after_calls = calls.filter_map(|dispatch| dispatch.claimed_at).fold(heard_at, Time::max);
     let sign = Sign {
         line: line.clone(),
         user: user.clone(),
         at: event.message_time.unwrap_or(heard_at),
         initialized_at: event.initialized_at,
         opener: opener(event),
-        heard_at,
+        heard_at: after_calls,
     };
     let verdict = apply_sign(view, event, message_type, &sign);
     if message_type == event::TEXT {
@@ -378,24 +381,26 @@ pub struct Listed {
 /// Takes a list of open treatments into account: adds what we did not know and ends what is no
 /// longer listed, but only where nothing newer than the request was heard.
 ///
+/// Answers `false` where it and what was heard at about the same time contradict each other: then
+/// nothing is changed there, and another look is needed after [`LOOK_ANEW_AFTER`].
+///
 /// The view must hold every open treatment of the line, every listed id, and the line's
 /// pending dispatches.
-pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
+pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) -> bool {
     let line = snapshot.line;
-    let heard_since = |view: &View, user: &UserId| {
-        view.treatments.of_pair(line, user).any(|t| t.heard_at > snapshot.requested_at)
-    };
-    let gone: Vec<Treatment> = view
+    let (gone, kept): (Vec<Treatment>, Vec<Treatment>) = view
         .treatments
         .all()
-        .filter(|t| t.is_open() && t.line == *line && !heard_since(view, &t.user))
+        .filter(|t| t.is_open() && t.line == *line)
         .filter(|t| !snapshot.listed.iter().any(|l| l.treatment == t.id))
         // A provisional one is listed under its real id.
         .filter(|t| !(t.is_provisional() && snapshot.listed.iter().any(|l| l.user == t.user)))
         .cloned()
-        .collect();
-    let news = snapshot.listed.iter().filter(|listed| !heard_since(view, &listed.user));
-    for listed in news.collect::<Vec<_>>() {
+        .partition(|t| !heard_since(view, snapshot, &t.user));
+    let news = snapshot.listed.iter().filter(|l| view.treatments.by_id(&l.treatment).is_none());
+    let (news, passed_by): (Vec<&Listed>, Vec<&Listed>) =
+        news.partition(|listed| !heard_since(view, snapshot, &listed.user));
+    for listed in news {
         let at = listed.initialized_at.unwrap_or(snapshot.requested_at);
         let sign = Sign {
             line: line.clone(),
@@ -405,9 +410,7 @@ pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
             opener: Opener::Unknown,
             heard_at: snapshot.requested_at,
         };
-        if view.treatments.by_id(&listed.treatment).is_none() {
-            view.treatments.touch(&listed.treatment, &sign);
-        }
+        view.treatments.touch(&listed.treatment, &sign);
     }
     for treatment in gone {
         let sign = Sign {
@@ -422,6 +425,17 @@ pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
     }
     settle_by_look(view, snapshot, now);
     settle(view, now);
+    kept.is_empty() && passed_by.is_empty()
+}
+
+/// Whether something newer than the request was heard of this user's chat, or may have been: an
+/// event that is repeated late tells of a time before it, and clocks are not quite the same.
+fn heard_since(view: &View, snapshot: &Snapshot<'_>, user: &UserId) -> bool {
+    let requested_at = snapshot.requested_at;
+    view.treatments.of_pair(snapshot.line, user).any(|treatment| {
+        treatment.heard_at.plus(OUR_CLOCKS_APART_MAX) > requested_at
+            && treatment.last_event_at.plus(CLOCKS_APART_MAX) > requested_at
+    })
 }
 
 /// Settles what waits for a look at this line.
@@ -492,8 +506,12 @@ fn inconclusive(dispatch: &mut Dispatch, payment: &mut Payment, now: Time) {
 /// Times between two looks that prove nothing: only an echo or a person can settle such a doubt.
 const LOOK_AGAIN: Backoff = Backoff { first: Span::from_secs(30), longest: Span::from_secs(3_600) };
 
-/// How far the platform's clock may be from ours.
-const CLOCKS_APART_MAX: Span = Span::from_secs(60);
+/// When a look that contradicts what was heard at about the same time is repeated: whatever was
+/// heard by then is old.
+pub const LOOK_ANEW_AFTER: Span = Span::from_secs(70);
+
+/// How far the clocks of our replicas may be apart, and how far one of them may be set back.
+const OUR_CLOCKS_APART_MAX: Span = Span::from_secs(5);
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,9 @@ pub const LOADED_OF_PAIR: usize = 8;
 /// How far apart the two halves of one move may be: the same second was recorded.
 const HALVES_APART_MAX: Span = Span::from_secs(5);
 
+/// How far the platform's clock may be from ours.
+pub const CLOCKS_APART_MAX: Span = Span::from_secs(60);
+
 /// How many moves in a row are followed from a treatment to the one it became.
 const MOVES_MAX: usize = 16;
 
@@ -118,6 +121,12 @@ impl Treatment {
     /// Its end, unless that is only inferred.
     fn sure_end(&self) -> Option<&End> {
         self.end.as_ref().filter(|end| end.kind.weight() > 0)
+    }
+
+    /// Whether this sign is surely newer than the list that lacked it: then that list was wrong.
+    fn outlives_its_look(&self, sign: &Sign) -> bool {
+        let is_not_listed = self.end.as_ref().is_some_and(|end| end.kind == EndKind::NotListed);
+        is_not_listed && sign.at > self.heard_at.plus(CLOCKS_APART_MAX)
     }
 
     /// Whether it was open at `at` or later, as far as is known.
@@ -262,6 +271,9 @@ impl Treatments {
                 let mut known = known.clone();
                 // A late sign of what is over still tells when it began.
                 known.began_by(sign);
+                if known.outlives_its_look(sign) {
+                    known.end = None;
+                }
                 if known.sure_end().is_none() {
                     // Without the event of its move heard, it is where its newest event says.
                     if sign.at >= known.last_event_at && sign.line != known.line {

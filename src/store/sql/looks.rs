@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rows::{DISPATCH, DispatchRow};
+use super::rows::{DISPATCH, DispatchRow, micros};
 use super::view::{self, About};
 use super::{Conn, Statement, events, lines};
 use crate::core::dispatch::Dispatch;
 use crate::core::id::LineId;
-use crate::core::occupancy::{Listed, Snapshot, apply_snapshot};
+use crate::core::occupancy::{LOOK_ANEW_AFTER, Listed, Snapshot, apply_snapshot};
 use crate::core::retry::Backoff;
 use crate::core::time::Time;
 use crate::store::bounds::EVENTS_PER_BATCH;
@@ -53,15 +53,17 @@ pub(super) async fn record(
     about.pairs.extend(pending.into_iter().map(|one| (one.line, one.user)));
     let before = view::load(conn, &about).await?;
     let mut after = before.clone();
-    apply_snapshot(&mut after, &Snapshot { line, listed, requested_at }, now);
+    let is_whole = apply_snapshot(&mut after, &Snapshot { line, listed, requested_at }, now);
     view::save(conn, &before, &after, now).await?;
+    let again_at = (!is_whole).then(|| now.plus(LOOK_ANEW_AFTER));
     // A look that was asked for before the hooks were set says nothing about what came between.
     sqlx::query(
-        "UPDATE lines SET known_at = $1, look_at = NULL, look_failures = 0 \
+        "UPDATE lines SET known_at = $1, look_at = $3, look_failures = 0 \
          WHERE line_id = $2 AND hooked_at IS NOT NULL AND hooked_at <= $1",
     )
     .bind(requested_at.micros())
     .bind(line.as_str().to_owned())
+    .bind(micros(again_at))
     .execute(&mut *conn)
     .await
     .doing("write that a line was looked at")?;
