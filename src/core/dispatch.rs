@@ -335,6 +335,28 @@ fn not_done(
     }
 }
 
+/// Takes a reservation back whose line is not to be used any more, so that its payment can go to
+/// another one; nothing was sent for it. Answers whether it was such a one.
+pub fn give_back(dispatch: &mut Dispatch, payment: &mut Payment, line: &Line) -> bool {
+    let code = match line.occupancy.state() {
+        LineState::Disabled => ReasonCode::LineDisabled,
+        LineState::Paused => ReasonCode::LinePaused,
+        LineState::Unknown => ReasonCode::LineUnknown,
+        LineState::Free | LineState::Busy | LineState::Reserved => {
+            if payment.manager.as_ref() == Some(&line.manager) {
+                return false;
+            }
+            ReasonCode::DirectoryChanged
+        }
+    };
+    if dispatch.phase != Phase::Reserved {
+        return false;
+    }
+    dispatch.phase = Phase::Undone;
+    payment.become_(PaymentState::Queued, Reason::on_line(code, line.id.clone()));
+    true
+}
+
 /// From now on only an echo or a look can tell.
 pub fn doubt(
     dispatch: &mut Dispatch,

@@ -330,3 +330,23 @@ fn a_platform_that_is_down_is_one_line_in_the_timeline_and_asked_less_and_less()
     doubt(&mut dispatch, &mut payment, "timeout", policy.in_doubt_after, at(200));
     assert_eq!((dispatch.failures, dispatch.due_at), (0, at(230)));
 }
+
+#[test]
+fn a_reservation_is_given_back_when_its_line_is_not_to_be_used_any_more() {
+    let check = |state: &str, phase: Phase, expected: &str| {
+        let line = line(&format!("L1 {state}"));
+        let mut dispatch = dispatch(1, "L1", phase);
+        let mut payment = payment(1, PaymentState::Sending);
+        let given_back = give_back(&mut dispatch, &mut payment, &line);
+        let code = payment.happened.last().map_or("-", |(_, reason)| reason.code.as_str());
+        assert_eq!(format!("{given_back} {} {} {code}", dispatch.phase, payment.state), expected);
+    };
+    for (state, code) in
+        [("disabled", "line_disabled"), ("paused", "line_paused"), ("unknown", "line_unknown")]
+    {
+        check(state, Phase::Reserved, &format!("true undone queued {code}"));
+        // A call for it may be under way.
+        check(state, Phase::Sending, "false sending sending -");
+    }
+    check("", Phase::Reserved, "false reserved sending -");
+}

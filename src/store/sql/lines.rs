@@ -4,9 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::FromRow;
 
-use super::hooks;
-use super::rows::{LINE, LineRow, TREATMENT, TreatmentReportRow, one_row, time, word};
+use super::dispatches::payment_row;
+use super::rows::{
+    DISPATCH, DispatchRow, LINE, LineRow, TREATMENT, TreatmentReportRow, one_row, time, word,
+    write_dispatch, write_payment,
+};
 use super::{Conn, Statement};
+use super::{hooks, payments};
+use crate::core::dispatch;
 use crate::core::id::{LineId, ManagerId, PaymentId};
 use crate::core::line::LineState;
 use crate::core::payment::{Payment, PaymentState};
@@ -47,14 +52,18 @@ pub(super) async fn refresh_states(
     if lines.is_empty() {
         return Ok(to_look_at);
     }
-    let mut wanted = select();
-    wanted.push("l.line_id IN (");
-    let mut list = wanted.separated(", ");
-    for line in lines {
-        list.push_bind(line.as_str().to_owned());
+    let these = || {
+        let mut wanted = select();
+        wanted.push("l.line_id");
+        in_list(&mut wanted, lines);
+        wanted
+    };
+    let mut rows = load(conn, &mut these()).await?;
+    to_look_at.extend(give_back(conn, &rows, now).await?);
+    if !to_look_at.is_empty() {
+        rows = load(conn, &mut these()).await?;
     }
-    wanted.push(")");
-    for row in load(conn, &mut wanted).await? {
+    for row in rows {
         let occupancy = row.occupancy();
         let state = occupancy.state();
         if state.as_str() != row.state {
@@ -73,6 +82,34 @@ pub(super) async fn refresh_states(
         }
     }
     Ok(to_look_at)
+}
+
+/// Takes back what lines were set aside for that are not to be used any more; answers whose the
+/// payments are.
+async fn give_back(conn: &mut Conn, lines: &[LineRow], now: Time) -> Result<BTreeSet<String>> {
+    let mut managers = BTreeSet::new();
+    if lines.is_empty() {
+        return Ok(managers);
+    }
+    let mut wanted = Statement::new("SELECT ");
+    wanted.push(DISPATCH).push(" FROM dispatches d WHERE d.phase = 'reserved' AND d.line_id");
+    in_list(&mut wanted, lines.iter().map(|line| &line.line_id));
+    let rows: Vec<DispatchRow> =
+        wanted.build_query_as().fetch_all(&mut *conn).await.doing("load reservations")?;
+    for row in rows {
+        let mut dispatch = row.into_dispatch()?;
+        let line = lines.iter().find(|line| line.line_id == dispatch.line.as_str());
+        let Some(line) = line.map(LineRow::to_line) else { continue };
+        let mut payment = payment_row(conn, &dispatch.payment).await?.to_payment()?;
+        if dispatch::give_back(&mut dispatch, &mut payment, &line) {
+            write_dispatch(conn, &dispatch).await?;
+            write_payment(conn, &payment, now).await?;
+            // The directory may have changed while it was on its way.
+            payments::mark(conn, &payment.id).await?;
+            managers.extend(payment.manager.map(|manager| manager.as_str().to_owned()));
+        }
+    }
+    Ok(managers)
 }
 
 /// Has the dispatcher look at a manager from `at` on.
@@ -156,11 +193,11 @@ pub(super) async fn list(conn: &mut Conn, filter: &LineFilter) -> Result<Vec<Lin
         .collect()
 }
 
-fn in_list(statement: &mut Statement, ids: &[String]) {
+fn in_list(statement: &mut Statement, ids: impl IntoIterator<Item = impl ToString>) {
     statement.push(" IN (");
     let mut list = statement.separated(", ");
     for id in ids {
-        list.push_bind(id.clone());
+        list.push_bind(id.to_string());
     }
     statement.push(")");
 }
