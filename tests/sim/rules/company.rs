@@ -58,7 +58,7 @@ impl World {
             counterparty,
             manager,
             user,
-            author: how % 2 == 0,
+            author: how.is_multiple_of(2),
             priority: how / 16 % 3,
             received_at: now,
             recheck: false,
@@ -138,7 +138,7 @@ impl World {
 
     pub(super) fn change_manager(&mut self, manager: u8, what: u8) {
         let row = &mut self.tables.managers[usize::from(manager % 3)];
-        if row.exists && what % 2 == 0 {
+        if row.exists && what.is_multiple_of(2) {
             row.enabled = !row.enabled;
         } else {
             row.present = !row.present || !row.exists;

@@ -1,6 +1,6 @@
 //! The one source of chance: a small generator whose numbers never change between versions.
 
-/// SplitMix64: every seed is a good one.
+/// `SplitMix64`: every seed is a good one.
 #[derive(Clone, Debug)]
 pub(super) struct Dice(u64);
 

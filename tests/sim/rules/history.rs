@@ -146,10 +146,8 @@ fn play_all(from: u64, count: u64) -> Tally {
             let (history, world, end) = explore(seed);
             if let Err(broken) = end {
                 let kind = kind_of(&broken);
-                if !failures.lock().unwrap().contains_key(&kind) {
-                    let told = report(Some(seed), &history, &broken);
-                    failures.lock().unwrap().insert(kind, told);
-                }
+                let told = || report(Some(seed), &history, &broken);
+                failures.lock().unwrap().entry(kind).or_insert_with(told);
             }
             sum.add(&world.tally);
         }
@@ -158,7 +156,9 @@ fn play_all(from: u64, count: u64) -> Tally {
     let sum = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let mut sum = Tally::default();
-        threads.into_iter().for_each(|thread| sum.add(&thread.join().unwrap()));
+        for thread in threads {
+            sum.add(&thread.join().unwrap());
+        }
         sum
     });
     let failures = failures.into_inner().unwrap();

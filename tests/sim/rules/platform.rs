@@ -256,7 +256,9 @@ impl Platform {
         let half = self.about(target, 89, Author::Specialist, at);
         let came = Broadcast { movement: Some((Direction::From, real.line, from)), ..half };
         let halves = if order.is_multiple_of(3) { [came, left] } else { [left, came] };
-        halves.into_iter().for_each(|half| self.tell(half));
+        for half in halves {
+            self.tell(half);
+        }
         if open.is_none() && self.setting.tells_assignments() {
             let assigned = self.about(target, 80, Author::Specialist, at);
             self.tell(assigned);

@@ -71,7 +71,9 @@ impl Tables {
         let kept = std::mem::take(&mut self.new_events);
         let read: Vec<_> = kept.iter().map(|(event, at)| (event.to_event(), *at)).collect();
         let mut about = About::default();
-        read.iter().for_each(|(event, _)| about.add_event(event));
+        for (event, _) in &read {
+            about.add_event(event);
+        }
         let mut view = self.load(&about);
         for (event, heard_at) in &read {
             apply_event(&mut view, event, *heard_at);
@@ -186,7 +188,9 @@ impl Tables {
         if changed {
             self.write_payment(payment);
         }
-        touched.into_iter().for_each(|line| self.refresh(&line, now));
+        if let Some(line) = touched {
+            self.refresh(&line, now);
+        }
         Ok(Ok(()))
     }
 
@@ -249,9 +253,9 @@ impl Tables {
         };
         let refusals = self.refusals.iter().filter(|one| one.until > now && of_manager(&one.line));
         self.managers[manager].due_at = refusals.map(|one| one.until).min();
-        touched.iter().for_each(|line| {
+        for line in &touched {
             self.refresh_state(line, now);
-        });
+        }
         Ok(true)
     }
 

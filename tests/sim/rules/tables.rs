@@ -33,6 +33,7 @@ pub(super) struct Given {
 
 /// A line of the directory beside what the rules see.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "it is a row of a table, not a state machine")]
 pub(super) struct LineRow {
     pub(super) enabled: bool,
     pub(super) present: bool,
@@ -370,12 +371,11 @@ impl Tables {
             }
         }
         let row = index(dispatch.id);
-        match self.dispatches.get_mut(row) {
-            Some(old) => *old = dispatch,
-            None => {
-                self.dispatches.push(dispatch);
-                self.owners.push(0);
-            }
+        if let Some(old) = self.dispatches.get_mut(row) {
+            *old = dispatch;
+        } else {
+            self.dispatches.push(dispatch);
+            self.owners.push(0);
         }
         Ok(())
     }
@@ -445,7 +445,9 @@ impl Tables {
 
     pub(super) fn refresh_all(&mut self, now: Time) {
         let ids: Vec<LineId> = self.lines.iter().map(|line| line.id.clone()).collect();
-        ids.iter().for_each(|id| self.refresh(id, now));
+        for id in &ids {
+            self.refresh(id, now);
+        }
     }
 
     pub(super) fn make_due(&mut self, manager: &str, now: Time) {
