@@ -100,9 +100,8 @@ impl World {
         }
         let is_known = |taken: &&Taken| {
             let real = self.platform.real(taken.treatment);
-            let state = self.tables.payments[usize::from(taken.payment)].state;
-            let was_let_go =
-                state == PaymentState::Cancelled || self.risked[usize::from(taken.payment)];
+            let row = usize::from(taken.payment);
+            let was_let_go = self.let_go[row] || self.risked[row];
             let is_here = taken.line == claimed.line && real.is_open && real.line == claimed.line;
             let is_this = taken.dispatch == claimed.dispatch;
             is_here && (is_this || (real.was_heard && !was_let_go))

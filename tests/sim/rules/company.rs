@@ -66,6 +66,7 @@ impl World {
             was_found_by_look: false,
         });
         self.risked.push(false);
+        self.let_go.push(false);
         self.bad.push(how % 16 == 14);
         let payment = self.tables.payments[row].clone();
         self.tables.add_payment(self.rules(), payment, now);
@@ -104,6 +105,7 @@ impl World {
         let was_in_doubt = self.tables.payments[row].state == PaymentState::InDoubt;
         let done = self.tables.command(rules, row, what, now)?;
         self.tell(|| format!("  {what:?} of P{row:03}: {done:?}"));
+        self.let_go[row] |= was_in_doubt && done.is_ok();
         self.risked[row] |= was_in_doubt && what == Command::Retry;
         Ok(done.is_ok())
     }

@@ -67,6 +67,9 @@ pub(super) struct World {
     pub(super) looks: Vec<Look>,
     /// Payments that a person wanted sent again without knowing, or that nobody could have known of.
     pub(super) risked: Vec<bool>,
+    /// Payments that a person cancelled or retried while they were in doubt: what they left on the
+    /// platform is beyond the places of its line.
+    pub(super) let_go: Vec<bool>,
     /// Payments the platform refuses as such.
     pub(super) bad: Vec<bool>,
     pub(super) tally: Tally,
@@ -129,6 +132,7 @@ impl World {
             calls: Vec::new(),
             looks: Vec::new(),
             risked: Vec::new(),
+            let_go: Vec::new(),
             bad: Vec::new(),
             tally: Tally::default(),
             was_looked_at_last: setting.nothing_is_lost(),
