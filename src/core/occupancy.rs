@@ -408,7 +408,8 @@ pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) -> bo
             at,
             initialized_at: listed.initialized_at,
             opener: Opener::Unknown,
-            heard_at: snapshot.requested_at,
+            // It may have begun while the answer was on its way: another look may be older.
+            heard_at: snapshot.requested_at.max(at),
         };
         view.treatments.touch(&listed.treatment, &sign);
     }

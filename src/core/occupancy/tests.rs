@@ -324,6 +324,25 @@ fn a_look_that_contradicts_what_was_heard_at_the_same_time_wants_another() {
 }
 
 #[test]
+fn an_older_look_does_not_end_what_a_slower_one_saw_begin() {
+    let mut view = View::default();
+    assert!(look(&mut view, "T1 begun=3600", at(3_500)));
+    assert!(!look(&mut view, "", at(3_590)));
+    assert_eq!(outcome(&view.treatments), "T1 L1; ");
+}
+
+#[test]
+fn what_was_alive_after_the_end_of_another_is_not_the_older_one() {
+    // The beginning is told to the second only: before that of the other, which is over by then.
+    let events = story("@40.2 1s T0 | @43 84s T1 begun=40 | @40.3 82s T0");
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut view = View::default();
+        hear(&mut view, order.map(|place| &events[place]));
+        assert_eq!(outcome(&view.treatments), "T1 L1; T0", "{order:?}");
+    }
+}
+
+#[test]
 fn what_a_look_ended_lives_on_when_it_is_surely_heard_of_later() {
     let check = |text: &str, expected: &str| {
         let mut view = View::default();

@@ -194,7 +194,8 @@ impl World {
         for line in lines {
             let listed = how.is_multiple_of(2).then(|| self.list(&line));
             self.tell(|| format!("  a look at {line}: {listed:?}"));
-            self.looks.push(Look { replica, line, requested_at, listed });
+            let asked_at = self.now;
+            self.looks.push(Look { replica, line, requested_at, asked_at, listed });
         }
         asked
     }
@@ -212,15 +213,16 @@ impl World {
 
     pub(super) fn look_answer(&mut self, which: u8, how: u8) -> Done<bool> {
         let Some(at) = usize::from(which).checked_rem(self.looks.len()) else { return Ok(false) };
-        let Look { line, requested_at, listed, .. } = self.looks.remove(at);
+        let Look { line, requested_at, asked_at, listed, .. } = self.looks.remove(at);
         let now = self.clock();
-        if how % 5 == 4 {
+        if how % 5 == 4 || self.now - asked_at > CALL_MAX {
             self.tables.postpone_look(&line, now);
             return Ok(true);
         }
         let listed = listed.unwrap_or_else(|| self.list(&line));
         self.tell(|| format!("  {line} has {listed:?}"));
         let before = self.in_doubt();
+        self.hear();
         self.tables.record_look(&line, &listed, requested_at, now)?;
         self.check_verdicts(&before)?;
         Ok(true)

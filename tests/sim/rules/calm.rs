@@ -147,11 +147,12 @@ impl World {
             for broadcast in std::mem::take(&mut self.platform.on_the_way) {
                 self.receive(broadcast);
             }
-            return self.tables.intake(now).map(|()| true);
+            return self.intake(now).map(|()| true);
         }
         if !self.tables.new_events.is_empty() {
-            return self.tables.intake(now).map(|()| true);
+            return self.intake(now).map(|()| true);
         }
+        self.tables.moment = self.now;
         let (rules, alone) = (self.rules(), self.setting.is_alone());
         self.tables.expire(rules, now, self.up[0].filter(|_| alone))?;
         if self.tables.recheck(rules, now) > 0 || self.tables.round(now)? {

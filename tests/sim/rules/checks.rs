@@ -62,7 +62,7 @@ impl World {
             }
             let taken = self.platform.taken.iter().find(|one| one.dispatch == *id).copied();
             let Some(taken) = taken else { continue };
-            if self.was_heard(&taken) {
+            if self.platform.real(taken.treatment).heard_at.is_some() {
                 return Err(format!("dispatch {id} is proven absent, and its chat was heard of"));
             }
             if self.platform.real(taken.treatment).is_open {
@@ -76,20 +76,6 @@ impl World {
         Ok(())
     }
 
-    fn was_heard(&self, taken: &Taken) -> bool {
-        let mut at = taken.treatment;
-        loop {
-            let real = self.platform.real(at);
-            if real.was_heard {
-                return true;
-            }
-            match real.moved_to {
-                Some(next) => at = next,
-                None => return false,
-            }
-        }
-    }
-
     /// A message was taken: once, and on a line that had room for it as far as we could know.
     pub(super) fn check_taken(&self, claimed: &Claimed) -> Done {
         let row = usize::from(claimed.payment);
@@ -98,13 +84,15 @@ impl World {
         if times > 1 && !self.risked[row] {
             return Err(format!("the message of P{row:03} is on the platform {times} times"));
         }
+        let made_at = self.tables.made_at[usize::try_from(claimed.dispatch).unwrap() - 1];
         let is_known = |taken: &&Taken| {
             let real = self.platform.real(taken.treatment);
             let row = usize::from(taken.payment);
             let was_let_go = self.let_go[row] || self.risked[row];
             let is_here = taken.line == claimed.line && real.is_open && real.line == claimed.line;
             let is_this = taken.dispatch == claimed.dispatch;
-            is_here && (is_this || (real.was_heard && !was_let_go))
+            let was_known = || real.heard_at.is_some_and(|heard_at| heard_at <= made_at);
+            is_here && (is_this || (was_known() && !was_let_go))
         };
         let known: Vec<&Taken> = self.platform.taken.iter().filter(is_known).collect();
         let ours = known.iter().map(|taken| taken.treatment).collect::<BTreeSet<u32>>().len();

@@ -31,6 +31,8 @@ pub(super) struct Broadcast {
     /// The payment whose number the text carries.
     pub(super) number: Option<u8>,
     movement: Option<(Direction, u8, Option<u32>)>,
+    /// The treatment on the other side of a move, said or not.
+    other_side: Option<u32>,
     initialized_at: Option<Time>,
     pub(super) source: EventSource,
     has_envelope: bool,
@@ -85,8 +87,8 @@ pub(super) struct Real {
     pub(super) moved_to: Option<u32>,
     /// `message_id` of the close or move, which a rating repeats.
     closed_by: u32,
-    /// Any of its broadcasts has reached us.
-    pub(super) was_heard: bool,
+    /// When the first of its broadcasts was taken in.
+    pub(super) heard_at: Option<i64>,
 }
 
 /// A message of ours that is on the platform.
@@ -180,6 +182,7 @@ impl Platform {
             says_treatment: true,
             number: None,
             movement: None,
+            other_side: None,
             initialized_at,
             source: EventSource::Line,
             has_envelope: true,
@@ -194,7 +197,7 @@ impl Platform {
             is_open: true,
             moved_to: None,
             closed_by: 0,
-            was_heard: false,
+            heard_at: None,
         });
         u32::try_from(self.treatments.len() - 1).unwrap()
     }
@@ -252,9 +255,17 @@ impl Platform {
         let says = |id: u32| Some(id).filter(|_| !self.setting.moves_lack_id());
         let (into, from) = (says(target), says(number));
         let half = self.about(number, 89, Author::Specialist, at);
-        let left = Broadcast { movement: Some((Direction::To, to, into)), ..half };
+        let left = Broadcast {
+            movement: Some((Direction::To, to, into)),
+            other_side: Some(target),
+            ..half
+        };
         let half = self.about(target, 89, Author::Specialist, at);
-        let came = Broadcast { movement: Some((Direction::From, real.line, from)), ..half };
+        let came = Broadcast {
+            movement: Some((Direction::From, real.line, from)),
+            other_side: Some(number),
+            ..half
+        };
         let halves = if order.is_multiple_of(3) { [came, left] } else { [left, came] };
         for half in halves {
             self.tell(half);
@@ -300,7 +311,11 @@ impl Platform {
         at
     }
 
-    pub(super) fn heard(&mut self, broadcast: &Broadcast) {
-        self.real_mut(broadcast.treatment).was_heard = true;
+    /// A broadcast is taken in: of a move both sides are told.
+    pub(super) fn heard(&mut self, broadcast: &Broadcast, now: i64) {
+        for number in [Some(broadcast.treatment), broadcast.other_side].into_iter().flatten() {
+            let real = self.real_mut(number);
+            real.heard_at = real.heard_at.or(Some(now));
+        }
     }
 }

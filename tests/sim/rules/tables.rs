@@ -88,6 +88,9 @@ pub(super) struct Tables {
     pub(super) counterparties: Vec<CounterpartyRow>,
     pub(super) refusals: Vec<Refusal>,
     pub(super) notices: Vec<(PaymentId, i64)>,
+    /// The true time, and that at which each dispatch was made.
+    pub(super) moment: i64,
+    pub(super) made_at: Vec<i64>,
     /// Something was written since the promises were checked.
     pub(super) is_dirty: bool,
 }
@@ -376,6 +379,7 @@ impl Tables {
         } else {
             self.dispatches.push(dispatch);
             self.owners.push(0);
+            self.made_at.push(self.moment);
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ pub(super) struct Look {
     pub(super) replica: u8,
     pub(super) line: LineId,
     pub(super) requested_at: Time,
+    pub(super) asked_at: i64,
     /// What the platform answered, unless it has not got the question yet.
     pub(super) listed: Option<Vec<Listed>>,
 }
@@ -217,7 +218,7 @@ impl World {
             Kind::ForgetHooks => self.forget_hooks(a, b),
             Kind::Deliver => return Ok(self.deliver(a, b)),
             Kind::Serve => return self.serve(a, b),
-            Kind::Intake => return self.by_service(|world, now| world.tables.intake(now)),
+            Kind::Intake => return self.by_service(Self::intake),
             Kind::Dispatch => return self.by_service(Self::dispatch),
             Kind::Claim => return Ok(self.claim(a)),
             Kind::Send => return self.send(a, b),
@@ -281,7 +282,21 @@ impl World {
         what(self, now).map(|()| true)
     }
 
+    /// Takes in what was kept.
+    pub(super) fn intake(&mut self, now: Time) -> Done {
+        self.hear();
+        self.tables.intake(now)
+    }
+
+    /// Notes of which treatments the rules are about to hear.
+    pub(super) fn hear(&mut self) {
+        for (broadcast, _) in &self.tables.new_events {
+            self.platform.heard(broadcast, self.now);
+        }
+    }
+
     fn dispatch(&mut self, now: Time) -> Done {
+        self.tables.moment = self.now;
         let rules = self.rules();
         if self.tables.recheck(rules, now) == 0 {
             self.tables.round(now)?;
@@ -318,7 +333,6 @@ impl World {
 
     pub(super) fn receive(&mut self, broadcast: Broadcast) {
         let now = self.clock();
-        self.platform.heard(&broadcast);
         self.tables.keep(broadcast, now);
         self.tell(|| format!("  {:?} {:?}", broadcast.source, broadcast.to_event()));
     }
