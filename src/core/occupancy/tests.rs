@@ -445,6 +445,8 @@ fn a_look_settles_a_doubt_where_it_proves_something() {
     doubt("82s T1", "", 8_000, unclear);
     doubt("82s bot", "", 8_000, unclear);
     doubt("81s T1", "", 8_000, unclear);
+    // It began long before the call and ended nobody knows when.
+    doubt("@-900 1s T1", "", 8_000, unclear);
     // What was over before the call, told late, is nothing in between.
     doubt("@-900 1u T1 | @-800 82s T1", "", 8_000, absent);
     doubt("@90 17u T1 begun=-900", "", 8_000, absent);

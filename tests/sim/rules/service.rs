@@ -431,6 +431,12 @@ impl Tables {
             || (dispatch.phase == Phase::Sent && dispatch.treatment.is_none())
     }
 
+    pub(super) fn wants_look(&self, now: Time) -> bool {
+        let is_due = |d: &Dispatch| d.due_at <= now && Self::waits_for_look(d);
+        self.line_rows.iter().any(|row| row.look_at.is_some_and(|at| at <= now))
+            || self.dispatches.iter().any(is_due)
+    }
+
     pub(super) fn looks_due(&self, now: Time) -> BTreeSet<LineId> {
         let rows = self.lines.iter().zip(&self.line_rows);
         let asked = rows.filter(|(_, row)| row.look_at.is_some_and(|at| at <= now));

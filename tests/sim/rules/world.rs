@@ -260,7 +260,7 @@ impl World {
             Kind::Claim => in_phase(Phase::Reserved),
             Kind::Send | Kind::Answer => !self.calls.is_empty(),
             Kind::Expire => in_phase(Phase::Sending),
-            Kind::LookAsk => !self.tables.looks_due(self.clock()).is_empty(),
+            Kind::LookAsk => self.tables.wants_look(self.clock()),
             Kind::LookAnswer => !self.looks.is_empty(),
             Kind::SyncHooks => {
                 let lines = self.tables.lines.iter().zip(&self.tables.line_rows).enumerate();
