@@ -387,8 +387,11 @@ impl Treatments {
                 end.kind == EndKind::Moved && end.moved_to.is_none() && apart <= HALVES_APART_MAX
             })
         });
-        if let Some(id) = moved.map(|treatment| treatment.id.clone()) {
-            self.end(&id, sign, EndKind::Moved, Some(target.clone()));
+        let known = moved.and_then(|moved| Some((moved.id.clone(), moved.end.as_ref()?.at)));
+        if let Some((id, at)) = known {
+            // It may be another one that moved at the same moment: its own half knows when.
+            let sign = Sign { at, ..sign.clone() };
+            self.end(&id, &sign, EndKind::Moved, Some(target.clone()));
         }
     }
 
