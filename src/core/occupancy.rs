@@ -47,13 +47,16 @@ pub fn apply_event(view: &mut View, event: &Event, heard_at: Time) -> Verdict {
             _ => Verdict::Quarantined,
         };
     };
+    // Our clock may have been set back since a call was made: what is heard after it is after it.
+    let calls = view.dispatches.values().filter(|d| d.phase.is_active() && d.user == *user);
+    let after_calls = calls.filter_map(|dispatch| dispatch.claimed_at).fold(heard_at, Time::max);
     let sign = Sign {
         line: line.clone(),
         user: user.clone(),
         at: believable(event.message_time, heard_at),
         initialized_at: event.initialized_at,
         opener: opener(event),
-        heard_at,
+        heard_at: after_calls,
     };
     let verdict = apply_sign(view, event, message_type, &sign);
     if message_type == event::TEXT {
@@ -389,24 +392,26 @@ pub struct Listed {
 /// Takes a list of open treatments into account: adds what we did not know and ends what is no
 /// longer listed, but only where nothing newer than the request was heard.
 ///
+/// Answers `false` where it and what was heard at about the same time contradict each other: then
+/// nothing is changed there, and another look is needed after [`LOOK_ANEW_AFTER`].
+///
 /// The view must hold every open treatment of the line, every listed id, and the line's
 /// pending dispatches.
-pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
+pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) -> bool {
     let line = snapshot.line;
-    let heard_since = |view: &View, user: &UserId| {
-        view.treatments.of_pair(line, user).any(|t| t.heard_at > snapshot.requested_at)
-    };
-    let gone: Vec<Treatment> = view
+    let (gone, kept): (Vec<Treatment>, Vec<Treatment>) = view
         .treatments
         .all()
-        .filter(|t| t.is_open() && t.line == *line && !heard_since(view, &t.user))
+        .filter(|t| t.is_open() && t.line == *line)
         .filter(|t| !snapshot.listed.iter().any(|l| l.treatment == t.id))
         // A provisional one is listed under its real id.
         .filter(|t| !(t.is_provisional() && snapshot.listed.iter().any(|l| l.user == t.user)))
         .cloned()
-        .collect();
-    let news = snapshot.listed.iter().filter(|listed| !heard_since(view, &listed.user));
-    for listed in news.collect::<Vec<_>>() {
+        .partition(|t| !heard_since(view, snapshot, &t.user));
+    let news = snapshot.listed.iter().filter(|l| view.treatments.by_id(&l.treatment).is_none());
+    let (news, passed_by): (Vec<&Listed>, Vec<&Listed>) =
+        news.partition(|listed| !heard_since(view, snapshot, &listed.user));
+    for listed in news {
         let at = believable(listed.initialized_at, snapshot.requested_at);
         let sign = Sign {
             line: line.clone(),
@@ -414,11 +419,10 @@ pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
             at,
             initialized_at: listed.initialized_at,
             opener: Opener::Unknown,
-            heard_at: snapshot.requested_at,
+            // It may have begun while the answer was on its way: another look may be older.
+            heard_at: snapshot.requested_at.max(at),
         };
-        if view.treatments.by_id(&listed.treatment).is_none() {
-            view.treatments.touch(&listed.treatment, &sign);
-        }
+        view.treatments.touch(&listed.treatment, &sign);
     }
     for treatment in gone {
         let sign = Sign {
@@ -433,6 +437,17 @@ pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
     }
     settle_by_look(view, snapshot, now);
     settle(view, now);
+    kept.is_empty() && passed_by.is_empty()
+}
+
+/// Whether something newer than the request was heard of this user's chat, or may have been: an
+/// event that is repeated late tells of a time before it, and clocks are not quite the same.
+fn heard_since(view: &View, snapshot: &Snapshot<'_>, user: &UserId) -> bool {
+    let requested_at = snapshot.requested_at;
+    view.treatments.of_pair(snapshot.line, user).any(|treatment| {
+        treatment.heard_at.plus(OUR_CLOCKS_APART_MAX) > requested_at
+            && treatment.last_event_at.plus(CLOCKS_APART_MAX) > requested_at
+    })
 }
 
 /// Settles what waits for a look at this line.
@@ -496,7 +511,11 @@ fn can_be_ours(dispatch: &Dispatch, open: &Treatment, now: Time) -> bool {
 fn was_open_since(treatments: &Treatments, dispatch: &Dispatch, now: Time) -> bool {
     let heard_from = dispatch.claimed_at.unwrap_or(now);
     treatments.of_pair(&dispatch.line, &dispatch.user).any(|treatment| {
-        treatment.heard_at >= heard_from && treatment.last_event_at >= called_at(dispatch, now)
+        // Nobody knows when that ended which a look does not list any more.
+        let ended_some_time =
+            treatment.end.as_ref().is_some_and(|end| end.kind == EndKind::NotListed);
+        treatment.heard_at >= heard_from
+            && (ended_some_time || treatment.last_event_at >= called_at(dispatch, now))
     })
 }
 
@@ -508,6 +527,13 @@ fn inconclusive(dispatch: &mut Dispatch, payment: &mut Payment) {
     let reason = Reason::on_line(ReasonCode::LookInconclusive, dispatch.line.clone());
     payment.become_(PaymentState::InDoubt, reason);
 }
+
+/// When a look that contradicts what was heard at about the same time is repeated: whatever was
+/// heard by then is old.
+pub const LOOK_ANEW_AFTER: Span = Span::from_secs(70);
+
+/// How far the clocks of our replicas may be apart, and how far one of them may be set back.
+const OUR_CLOCKS_APART_MAX: Span = Span::from_secs(5);
 
 #[cfg(test)]
 mod tests;

@@ -231,11 +231,11 @@ pub(super) async fn list(
         .collect()
 }
 
-fn in_list(statement: &mut Statement, ids: &[String]) {
+fn in_list(statement: &mut Statement, ids: impl IntoIterator<Item = impl ToString>) {
     statement.push(" IN (");
     let mut list = statement.separated(", ");
     for id in ids {
-        list.push_bind(id.clone());
+        list.push_bind(id.to_string());
     }
     statement.push(")");
 }

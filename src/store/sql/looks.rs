@@ -8,7 +8,7 @@ use super::view::{self, About};
 use super::{Conn, Statement, events, lines};
 use crate::core::dispatch::Dispatch;
 use crate::core::id::LineId;
-use crate::core::occupancy::{Listed, Snapshot, apply_snapshot};
+use crate::core::occupancy::{LOOK_ANEW_AFTER, Listed, Snapshot, apply_snapshot};
 use crate::core::retry::Backoff;
 use crate::core::time::Time;
 use crate::store::bounds::EVENTS_PER_BATCH;
@@ -54,7 +54,7 @@ pub(super) async fn record(
     about.pairs.extend(pending.into_iter().map(|one| (one.line, one.user)));
     let before = view::load(conn, &about).await?;
     let mut after = before.clone();
-    apply_snapshot(&mut after, &Snapshot { line, listed, requested_at }, now);
+    let is_whole = apply_snapshot(&mut after, &Snapshot { line, listed, requested_at }, now);
     view::save(conn, &before, &after, now).await?;
     // What the manager has to be told of waits until the lines are known, paused ones too.
     let news: Option<String> = sqlx::query_scalar(
@@ -82,7 +82,24 @@ pub(super) async fn record(
     if one_row(&known) {
         silence::watch(conn, rules, &BTreeMap::from([(line.clone(), Sign::Looked)])).await?;
     }
+    if !is_whole {
+        look_again(conn, line, now.plus(LOOK_ANEW_AFTER)).await?;
+    }
     lines::refresh(conn, &BTreeSet::from([line.clone()]), now).await
+}
+
+/// Has a known line looked at once more, at the latest then.
+async fn look_again(conn: &mut Conn, line: &LineId, at: Time) -> Result<()> {
+    sqlx::query(
+        "UPDATE lines SET look_at = $1 WHERE line_id = $2 AND known_at IS NOT NULL \
+         AND (look_at IS NULL OR look_at > $1)",
+    )
+    .bind(at.micros())
+    .bind(line.as_str().to_owned())
+    .execute(conn)
+    .await
+    .doing("have a line looked at once more")
+    .map(|_| ())
 }
 
 async fn pending(conn: &mut Conn, line: &LineId) -> Result<Vec<Dispatch>> {

@@ -7,7 +7,7 @@ use super::rows::{
     write_payment,
 };
 use super::{Conn, Statement, lines, payments};
-use crate::core::dispatch::Dispatch;
+use crate::core::dispatch::{Dispatch, Phase};
 use crate::core::event::{Event, TEXT};
 use crate::core::id::{LineId, TreatmentId, UserId};
 use crate::core::invariant::broken_by;
@@ -233,8 +233,12 @@ pub(super) async fn save(conn: &mut Conn, before: &View, after: &View, now: Time
             changed.push(dispatch);
         }
     }
-    // A payment has one active dispatch: the one that gives way is written first.
-    changed.sort_by_key(|dispatch| dispatch.phase.is_active());
+    // A payment has one dispatch that counts and a place one holder: what gives way comes first.
+    changed.sort_by_key(|dispatch| match dispatch.phase {
+        Phase::Refused | Phase::Undone => 0,
+        Phase::Closed => 1,
+        _ => 2,
+    });
     for dispatch in changed {
         write_dispatch(conn, dispatch).await?;
     }
@@ -300,9 +304,10 @@ async fn write_treatments(conn: &mut Conn, after: &View) -> Result<()> {
             });
             upsert.push(
                 " ON CONFLICT (treatment_id) DO UPDATE SET line_id = excluded.line_id, \
-                 opened_at = excluded.opened_at, last_event_at = excluded.last_event_at, \
-                 heard_at = excluded.heard_at, ended_at = excluded.ended_at, \
-                 end_kind = excluded.end_kind, moved_to = excluded.moved_to",
+                 opened_at = excluded.opened_at, opener = excluded.opener, \
+                 last_event_at = excluded.last_event_at, heard_at = excluded.heard_at, \
+                 ended_at = excluded.ended_at, end_kind = excluded.end_kind, \
+                 moved_to = excluded.moved_to",
             );
             upsert.build().execute(&mut *conn).await.doing("write treatments")?;
         }

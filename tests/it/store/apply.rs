@@ -6,7 +6,7 @@ use freeline::store::{EventFilter, EventState, TreatmentFilter};
 use serde_json::json;
 
 use crate::support::build::{NOW, at, line};
-use crate::support::event::{close, moved_from, moved_to, received, text, with};
+use crate::support::event::{answer, close, moved_from, moved_to, received, text, with};
 use crate::support::on_both_engines;
 use crate::support::steps::{SECOND, furnish, hear, line_state, report, treatment};
 
@@ -24,6 +24,15 @@ on_both_engines! {
         assert_eq!((open.id.as_str(), open.user.as_str()), ("t", "u"));
         assert_eq!((open.opened_at, open.last_event_at), (at(-5), at(-5)));
         assert_eq!((open.opener, &open.ended), (Opener::User, &None));
+    }
+
+    async fn who_began_is_known_anew_when_an_earlier_event_is_heard_later(db) {
+        let store = db.open().await;
+        furnish(&*store, [line("a", "anna")]).await;
+        hear(&*store, &[answer("m2", CHAT, "Good morning", at(5))], at(5)).await;
+        assert_eq!(treatment(&*store, "t").await.opener, Opener::Specialist);
+        hear(&*store, &[text("m1", CHAT, at(4))], at(6)).await;
+        assert_eq!(treatment(&*store, "t").await.opener, Opener::User);
     }
 
     async fn more_events_of_a_treatment_leave_the_lines_state_and_since_alone(db) {

@@ -5,7 +5,7 @@ use freeline::core::payment::{Command, CommandRefused, PaymentState};
 use freeline::store::{NewPayment, Store};
 
 use crate::support::build::{NOW, at, line, payment};
-use crate::support::event::{close, text};
+use crate::support::event::{answer, close, text};
 use crate::support::on_both_engines;
 use crate::support::steps::{
     add, answered, claim, details, dispatch, furnish, hear, line_state, pairs, refused, sending,
@@ -138,6 +138,21 @@ on_both_engines! {
             let answer = store.command_payment(&"none".into(), what, "", NOW).await.unwrap();
             assert_eq!(answer, None);
         }
+    }
+
+    async fn a_retried_payment_whose_first_message_is_heard_to_be_over_is_not_sent_again(db) {
+        let store = db.open().await;
+        furnish(&*store, [line("a", "anna")]).await;
+        let claimed = sending(&*store, payment(1), NOW).await;
+        answered(&*store, &claimed, unknown(), NOW).await;
+        command(&*store, Command::Retry, 1).await.unwrap();
+        assert_eq!(dispatch(&*store, at(2)).await, pairs(&[(1, "a")]));
+        // One batch brings the echo of the first try and the end of its treatment.
+        let chat = ("a", "user-1", "t");
+        let number = claimed.about.payment.number.to_string();
+        hear(&*store, &[answer("m1", chat, &number, NOW), close("m2", chat, at(2))], at(3)).await;
+        assert_eq!(state(&*store, "payment-1").await, PaymentState::Closed);
+        assert_eq!(claim(&*store, "me", at(9)).await.len(), 0);
     }
 
     async fn a_payment_taken_back_gives_its_line_to_the_next_at_once(db) {

@@ -8,7 +8,7 @@ use crate::support::build::{NOW, at, counterparty, directory, line, manager, pay
 use crate::support::event::text;
 use crate::support::on_both_engines;
 use crate::support::steps::{
-    add, dispatch, furnish, hear, line_state, open_line, pairs, report, state, why,
+    add, dispatch, furnish, hear, line_state, open_line, pairs, report, sending, state, why,
 };
 
 on_both_engines! {
@@ -60,6 +60,44 @@ on_both_engines! {
         store.replace_directory(&directory([line("a", "anna")]), at(3)).await.unwrap();
         open_line(&*store, "a", at(3)).await;
         assert_eq!(dispatch(&*store, at(3)).await, pairs(&[(1, "a")]));
+    }
+
+    async fn what_was_not_sent_yet_leaves_a_line_that_is_not_to_be_used_any_more(db) {
+        let store = db.open().await;
+        furnish(&*store, ["a", "b"].map(|id| line(id, "anna"))).await;
+        add(&*store, payment(1), NOW).await;
+        assert_eq!(dispatch(&*store, NOW).await, pairs(&[(1, "a")]));
+        store.replace_directory(&directory([line("b", "anna")]), at(1)).await.unwrap();
+        assert_eq!(dispatch(&*store, at(1)).await, pairs(&[(1, "b")]));
+        store.pause_line(&"b".into(), Some("stocktaking"), at(2)).await.unwrap();
+        assert_eq!(state(&*store, "payment-1").await, PaymentState::Queued);
+        assert_eq!(why(&*store, "payment-1").await, ["line_paused", "line_paused"]);
+        store.pause_line(&"b".into(), None, at(3)).await.unwrap();
+        assert_eq!(dispatch(&*store, at(3)).await, pairs(&[(1, "b")]));
+        // Nor does it stay where nobody hears what happens.
+        store.record_hooked(&"b".into(), false, at(4)).await.unwrap();
+        assert_eq!(state(&*store, "payment-1").await, PaymentState::Queued);
+        open_line(&*store, "b", at(5)).await;
+        assert_eq!(dispatch(&*store, at(5)).await, pairs(&[(1, "b")]));
+    }
+
+    async fn what_is_under_way_stays_on_a_line_that_leaves(db) {
+        let store = db.open().await;
+        furnish(&*store, [line("a", "anna")]).await;
+        sending(&*store, payment(1), NOW).await;
+        store.replace_directory(&directory([]), at(1)).await.unwrap();
+        assert_eq!(state(&*store, "payment-1").await, PaymentState::Sending);
+    }
+
+    async fn what_was_not_sent_yet_does_not_go_to_a_line_that_is_somebody_elses_now(db) {
+        let store = db.open().await;
+        furnish(&*store, [line("a", "anna")]).await;
+        add(&*store, payment(1), NOW).await;
+        assert_eq!(dispatch(&*store, NOW).await, pairs(&[(1, "a")]));
+        store.put_manager(&manager("boris"), at(1)).await.unwrap();
+        assert!(store.put_line(&line("a", "boris"), at(1)).await.unwrap());
+        assert_eq!(state(&*store, "payment-1").await, PaymentState::Queued);
+        assert_eq!(dispatch(&*store, at(1)).await, []);
     }
 
     async fn a_larger_capacity_makes_room_at_once_and_a_smaller_one_takes_it(db) {
@@ -151,7 +189,7 @@ on_both_engines! {
     async fn a_manager_disabled_while_a_payment_is_on_its_way_gets_no_second_try(db) {
         let store = db.open().await;
         furnish(&*store, ["a", "b"].map(|id| line(id, "anna"))).await;
-        let claimed = crate::support::steps::sending(&*store, payment(1), NOW).await;
+        let claimed = sending(&*store, payment(1), NOW).await;
         store.put_manager(&Manager { enabled: false, ..manager("anna") }, at(1)).await.unwrap();
         while store.recheck_payments(at(1), 256).await.unwrap() > 0 {}
         let refused = crate::support::steps::refused(404, "no");

@@ -69,6 +69,19 @@ on_both_engines! {
         assert!(treatment(&*store, "t2").await.ended.is_some());
     }
 
+    async fn a_look_that_contradicts_what_was_heard_meanwhile_is_repeated(db) {
+        let store = db.open().await;
+        furnish(&*store, [line("a", "anna")]).await;
+        hear(&*store, &[text("m1", ("a", "u1", "t1"), NOW)], at(1)).await;
+        store.record_look(&"a".into(), &[], NOW, at(2)).await.unwrap();
+        assert_eq!(line_state(&*store, "a").await, LineState::Busy);
+        assert_eq!(due(&*store, 71).await, [""; 0]);
+        assert_eq!(due(&*store, 72).await, ["a"]);
+        store.record_look(&"a".into(), &[], at(72), at(73)).await.unwrap();
+        assert_eq!(line_state(&*store, "a").await, LineState::Free);
+        assert_eq!(due(&*store, 9_999).await, [""; 0]);
+    }
+
     async fn a_look_that_was_not_answered_is_put_off_longer_each_time(db) {
         let store = db.open().await;
         store.replace_directory(&directory([line("a", "anna")]), NOW).await.unwrap();
