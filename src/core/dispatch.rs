@@ -26,6 +26,26 @@ pub const TREATMENT_EXPECTED_WITHIN: Span = Span::from_secs(120);
 /// nothing, however soon it was made.
 pub const CARRIED_OUT_WITHIN: Span = Span::from_secs(25);
 
+/// After a time without our hearing this short the platform repeats whatever it could not deliver:
+/// its second and last repetition was seen 35 s after the first try at the earliest
+/// (`connect-api.md` 3.1).
+pub const BRIDGED_BY_REPEATS: Span = Span::from_secs(30);
+
+/// How many times as long as a fresh doubt one waits whose echo may be among the repeated events:
+/// two minutes by default, and repeated events were seen up to 74 s late (`connect-api.md` 0).
+const REPEATS_TAKE: i64 = 4;
+
+/// Since when a look can prove absent what was being sent while nobody could hear for `away`.
+///
+/// Its treatment may have opened and closed meanwhile, so that no list shows it, and the events
+/// that tell of it are still to be repeated. When they may be lost for good, no look ever proves it.
+pub fn proof_after_gap(away: Span, in_doubt_after: Span, now: Time) -> Time {
+    if away > BRIDGED_BY_REPEATS {
+        return Time::NEVER;
+    }
+    now.plus(Span::from_micros(in_doubt_after.micros().saturating_mul(REPEATS_TAKE)))
+}
+
 /// How a message is written into a chat (`connect-api.md` 4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendMode {
@@ -116,6 +136,9 @@ pub struct Dispatch {
     pub claimed_at: Option<Time>,
     /// When the platform said that it took it.
     pub sent_at: Option<Time>,
+    /// Since when a look can prove that the platform did not take it, where that is not told by the
+    /// time of its call alone: see [`proof_after_gap`].
+    pub proof_at: Option<Time>,
     /// The bot hook.
     pub rehook: Rehook,
     /// `message_id` of its echo: both kinds of hook deliver the same echo.

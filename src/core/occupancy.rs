@@ -465,9 +465,13 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
             }
             // It began otherwise: whether our message is in it, only its echo or a person can say.
             (Phase::InDoubt, Some(_)) if is_due => inconclusive(dispatch, payment),
+            // It may have come and gone while nobody could hear.
+            (Phase::InDoubt, None) if is_due && provable(dispatch) == Time::NEVER => {
+                inconclusive(dispatch, payment);
+            }
             // The platform may still be at work on the call: not there yet is not absent.
-            (Phase::InDoubt, None) if is_due && snapshot.requested_at < carried_out(dispatch) => {
-                dispatch.due_at = carried_out(dispatch);
+            (Phase::InDoubt, None) if is_due && snapshot.requested_at < provable(dispatch) => {
+                dispatch.due_at = provable(dispatch);
             }
             (Phase::InDoubt, None) if is_due => {
                 let is_listed = snapshot.listed.iter().any(|listed| listed.user == dispatch.user);
@@ -491,9 +495,11 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
     }
 }
 
-/// When the platform has carried out the call of a dispatch, or never will.
-fn carried_out(dispatch: &Dispatch) -> Time {
-    dispatch.claimed_at.map_or(dispatch.due_at, |claimed_at| claimed_at.plus(CARRIED_OUT_WITHIN))
+/// Since when a look can prove a call absent: the platform has carried it out or never will, and
+/// what tells of it has come in.
+fn provable(dispatch: &Dispatch) -> Time {
+    let carried_out = dispatch.claimed_at.map(|claimed_at| claimed_at.plus(CARRIED_OUT_WITHIN));
+    carried_out.max(dispatch.proof_at).unwrap_or(dispatch.due_at)
 }
 
 /// When the call for a dispatch was made at the earliest, by the platform's clock.

@@ -173,5 +173,6 @@ pub(crate) fn dispatch(id: i64, line: &str, phase: Phase) -> Dispatch {
         sent_at: (phase == Phase::Sent).then(|| at(1)),
         rehook: Rehook::No,
         echo: None,
+        proof_at: None,
     }
 }

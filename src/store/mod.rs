@@ -159,8 +159,9 @@ pub trait Store: Send + Sync {
     /// Puts a look off that was not answered.
     async fn postpone_look(&self, line: &LineId, now: Time) -> Result<()>;
 
-    /// Forgets what is open on every line, as after a time in which no event could be received.
-    async fn forget_occupancy(&self, now: Time) -> Result<()>;
+    /// Forgets what is open on every line, as after a time in which no event could be received; it
+    /// lasted for `away`.
+    async fn forget_occupancy(&self, away: Span, now: Time) -> Result<()>;
 
     // --- hooks --------------------------------------------------------------------------------
 

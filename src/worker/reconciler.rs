@@ -113,7 +113,9 @@ impl Reconciler {
                     && (gate.is_open() || self.was_there_since_our_start(until))
                     // Its holder is known to have been there when it was kept, not until its end.
                     && now.since(until.minus(LEASE_FOR)) < GAP => {}
-            Lease::Ours(_) => store.forget_occupancy(now).await?,
+            Lease::Ours(previous) => {
+                store.forget_occupancy(away(previous, before, now), now).await?;
+            }
         }
         self.change(|state| {
             state.leads = true;
@@ -274,6 +276,17 @@ impl Reconciler {
         // Hooks that were just set make their lines want a first look.
         let looked = self.look(&store.hook_targets().await?).await?;
         Ok(expired || synced || looked)
+    }
+}
+
+/// How long nobody can have heard anything, at the most.
+fn away(previous: PreviousLease, before: State, now: Time) -> Span {
+    match previous {
+        PreviousLease::Nobody => Span::ZERO,
+        PreviousLease::Other { until } => now.since(until.minus(LEASE_FOR)),
+        // We stood still, or we are back before the lease of our last life has ended.
+        PreviousLease::Ourselves if before.leads => now.since(before.kept_at),
+        PreviousLease::Ourselves => LEASE_FOR,
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::core::dispatch::{Policy, SendMode, conclude};
+use crate::core::dispatch::{Policy, SendMode, conclude, proof_after_gap};
 use crate::core::outcome::Answer;
 use crate::core::script::{at, dispatch, event, hear, number, outcome, payment, story};
 
@@ -524,6 +524,25 @@ fn a_payment_whose_treatment_is_no_longer_listed_is_closed() {
     look(&mut view, "", at(8_000));
     let gone = "closed L1 T1: treatment_seen, treatment_gone; closed L1 T1";
     assert_eq!(told(&view), gone);
+}
+
+#[test]
+fn what_nobody_could_hear_of_is_not_proven_absent_before_it_was_repeated() {
+    let after_gap = |away: i64, requested_at: i64| {
+        let mut doubt = dispatch(1, "L1", Phase::InDoubt);
+        let proof_at = proof_after_gap(Span::from_secs(away), Span::from_secs(30), at(40));
+        (doubt.due_at, doubt.proof_at) = (at(2), Some(proof_at));
+        let mut view = view([doubt], PaymentState::InDoubt);
+        look(&mut view, "", at(requested_at));
+        (told(&view), view.dispatches[&1].due_at)
+    };
+    // Our message may have been answered and closed meanwhile: the events are still to come.
+    let untouched = "in_doubt - -: ; in_doubt L1 -".to_owned();
+    assert_eq!(after_gap(30, 159), (untouched, at(160)));
+    assert_eq!(after_gap(30, 160).0, "queued - -: proven_absent; undone L1 -");
+    // They may be lost for good: a person has to look into the chat.
+    let unclear = "in_doubt - -: look_inconclusive; in_doubt L1 -".to_owned();
+    assert_eq!(after_gap(31, 160), (unclear, Time::NEVER));
 }
 
 #[test]

@@ -6,11 +6,11 @@ use super::rows::{DISPATCH, DispatchRow, one_row};
 use super::silence::{self, Sign};
 use super::view::{self, About};
 use super::{Conn, Statement, events, lines};
-use crate::core::dispatch::Dispatch;
+use crate::core::dispatch::{Dispatch, proof_after_gap};
 use crate::core::id::LineId;
 use crate::core::occupancy::{LOOK_ANEW_AFTER, Listed, Snapshot, apply_snapshot};
 use crate::core::retry::Backoff;
-use crate::core::time::Time;
+use crate::core::time::{Span, Time};
 use crate::store::bounds::EVENTS_PER_BATCH;
 use crate::store::error::Doing;
 use crate::store::{Result, Rules};
@@ -142,7 +142,16 @@ pub(super) async fn postpone(conn: &mut Conn, line: &LineId, now: Time) -> Resul
     doubts.build().execute(conn).await.doing("put a doubt's look off").map(|_| ())
 }
 
-pub(super) async fn forget(conn: &mut Conn, rules: &Rules, now: Time) -> Result<()> {
+pub(super) async fn forget(conn: &mut Conn, rules: &Rules, away: Span, now: Time) -> Result<()> {
+    let proof_at = proof_after_gap(away, rules.policy.in_doubt_after, now);
+    sqlx::query(
+        "UPDATE dispatches SET proof_at = $1 WHERE phase IN ('sending', 'in_doubt') \
+         AND (proof_at IS NULL OR proof_at < $1)",
+    )
+    .bind(proof_at.micros())
+    .execute(&mut *conn)
+    .await
+    .doing("give doubts time for the events that were missed")?;
     // The platform repeats what it could not deliver: echoes get the time that a fresh doubt has.
     let grace = now.plus(rules.policy.in_doubt_after);
     sqlx::query("UPDATE dispatches SET due_at = $1 WHERE phase = 'in_doubt' AND due_at < $1")

@@ -12,7 +12,7 @@ use crate::core::id::{LineId, PaymentId, TreatmentId};
 use crate::core::occupancy::Listed;
 use crate::core::outcome::Answer;
 use crate::core::payment::{Command, CommandRefused};
-use crate::core::time::Time;
+use crate::core::time::{Span, Time};
 use crate::store::error::Doing;
 use crate::store::{
     Added, Audited, ClaimedDispatch, ClaimedNotice, Counterparty, Cursor, Directory, DispatchRound,
@@ -351,8 +351,13 @@ impl Store for SqlStore {
         serial!(self, &[], |conn| looks::postpone(conn, line, now))
     }
 
-    async fn forget_occupancy(&self, now: Time) -> Result<()> {
-        serial_large!(self, &[Worker::Reconciler], |conn| looks::forget(conn, &self.rules, now))
+    async fn forget_occupancy(&self, away: Span, now: Time) -> Result<()> {
+        serial_large!(self, &[Worker::Reconciler], |conn| looks::forget(
+            conn,
+            &self.rules,
+            away,
+            now
+        ))
     }
 
     async fn hook_targets(&self) -> Result<Vec<HookTarget>> {

@@ -112,7 +112,7 @@ impl TreatmentReportRow {
 
 pub(super) const DISPATCH: &str = "d.id, d.payment_id, d.line_id, d.user_id, d.author_id, d.slot, \
      d.capacity, d.phase, d.treatment_id, d.fence, d.due_at, d.lease_until, d.failures, d.claimed_at, \
-     d.sent_at, d.rehook, d.echo";
+     d.sent_at, d.rehook, d.echo, d.proof_at";
 
 #[derive(FromRow)]
 pub(super) struct DispatchRow {
@@ -133,6 +133,7 @@ pub(super) struct DispatchRow {
     sent_at: Option<i64>,
     rehook: String,
     echo: Option<String>,
+    proof_at: Option<i64>,
 }
 
 impl DispatchRow {
@@ -155,6 +156,7 @@ impl DispatchRow {
             sent_at: time(self.sent_at),
             rehook: word("dispatches", "rehook", &self.rehook, Rehook::parse)?,
             echo: self.echo,
+            proof_at: time(self.proof_at),
         })
     }
 }

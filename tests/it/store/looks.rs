@@ -4,6 +4,7 @@ use freeline::core::line::LineState;
 use freeline::core::occupancy::Listed;
 use freeline::core::outcome::Answer;
 use freeline::core::payment::PaymentState;
+use freeline::core::time::Span;
 use freeline::core::treatment::{EndKind, Opener};
 use freeline::store::Store;
 
@@ -95,7 +96,7 @@ on_both_engines! {
             now += wait;
         }
         store.record_look(&"a".into(), &[], at(now), at(now)).await.unwrap();
-        store.forget_occupancy(at(now)).await.unwrap();
+        store.forget_occupancy(Span::ZERO, at(now)).await.unwrap();
         store.postpone_look(&"a".into(), at(now)).await.unwrap();
         assert_eq!(store.next_due().await.unwrap().reconciler, Some(at(now + 1)));
     }
@@ -168,7 +169,7 @@ on_both_engines! {
         let store = db.open().await;
         furnish(&*store, ["a", "b"].map(|id| line(id, "anna"))).await;
         store.put_line(&line("c", "anna"), NOW).await.unwrap();
-        store.forget_occupancy(at(10)).await.unwrap();
+        store.forget_occupancy(Span::ZERO, at(10)).await.unwrap();
         assert_eq!(line_state(&*store, "a").await, LineState::Unknown);
         assert_eq!(due(&*store, 10).await, ["a", "b"], "without hooks a look is of no use");
         // A look that was asked for before cannot tell of what was missed.
@@ -182,7 +183,7 @@ on_both_engines! {
     async fn no_more_lines_are_named_than_asked_for(db) {
         let store = db.open().await;
         furnish(&*store, ["a", "b", "c"].map(|id| line(id, "anna"))).await;
-        store.forget_occupancy(NOW).await.unwrap();
+        store.forget_occupancy(Span::ZERO, NOW).await.unwrap();
         assert_eq!(store.lines_to_look_at(NOW, 2).await.unwrap(), ["a".into(), "b".into()]);
     }
 
@@ -230,7 +231,7 @@ on_both_engines! {
         let store = db.open().await;
         furnish(&*store, [line("a", "anna")]).await;
         hear(&*store, &[text("m1", ("a", "u1", "t1"), NOW)], NOW).await;
-        store.forget_occupancy(at(50_000)).await.unwrap();
+        store.forget_occupancy(Span::ZERO, at(50_000)).await.unwrap();
         assert_eq!(due(&*store, 50_000).await, ["a"]);
         hear(&*store, &[text("m2", ("a", "u1", "t1"), at(50_001))], at(50_001)).await;
         assert_eq!(due(&*store, 50_001).await, ["a"], "its first look is still wanted");

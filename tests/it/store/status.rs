@@ -2,6 +2,7 @@
 
 use freeline::core::line::LineState;
 use freeline::core::payment::PaymentState;
+use freeline::core::time::Span;
 use freeline::store::{EventState, NewPayment, NextDue, StatusReport};
 use freeline::wake::{Wake, Worker};
 use serde_json::json;
@@ -55,7 +56,7 @@ on_both_engines! {
         assert_eq!(store.next_due().await.unwrap().dispatcher, Some(at(3)));
         dispatch(&*store, at(4)).await;
         assert_eq!(store.next_due().await.unwrap().sender, Some(at(4)));
-        store.forget_occupancy(at(5)).await.unwrap();
+        store.forget_occupancy(Span::ZERO, at(5)).await.unwrap();
         let due = store.next_due().await.unwrap();
         assert_eq!(
             (due.sender, due.notifier, due.reconciler),

@@ -314,7 +314,7 @@ impl Life<'_> {
                     self.store.record_hook(&line, &hook).await.unwrap();
                 }
             }
-            4 => self.store.forget_occupancy(self.now).await.unwrap(),
+            4 => self.store.forget_occupancy(Span::ZERO, self.now).await.unwrap(),
             5 => {
                 let put =
                     self.store.put_counterparty(&counterparty("nobody", "boris"), self.now).await;

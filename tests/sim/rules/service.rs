@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freeline::core::dispatch::{
     Choice, Consequence, Dispatch, Floor, Phase, Policy, REFUSAL_REMEMBERED, Rehook, Waiting,
-    can_tell_busy, choose, conclude, doubt, stuck,
+    can_tell_busy, choose, conclude, doubt, proof_after_gap, stuck,
 };
 use freeline::core::id::{LineId, PaymentId, UserId};
 use freeline::core::occupancy::{
@@ -312,6 +312,7 @@ impl Tables {
             sent_at: None,
             rehook: Rehook::No,
             echo: None,
+            proof_at: None,
         })?;
         payment.become_(
             PaymentState::Sending,
@@ -497,6 +498,12 @@ impl Tables {
     }
 
     pub(super) fn forget_occupancy(&mut self, rules: Rules, now: Time) {
+        let proof_at = proof_after_gap(Span::ZERO, rules.policy.in_doubt_after, now);
+        for dispatch in &mut self.dispatches {
+            if matches!(dispatch.phase, Phase::Sending | Phase::InDoubt) {
+                dispatch.proof_at = dispatch.proof_at.max(Some(proof_at));
+            }
+        }
         let grace = now.plus(rules.policy.in_doubt_after);
         for dispatch in self.dispatches.iter_mut().filter(|one| one.phase == Phase::InDoubt) {
             dispatch.due_at = dispatch.due_at.max(grace);

@@ -62,7 +62,10 @@ impl Life {
         }
         self.tell("events were lost: what is open is looked at anew");
         let (store, now) = (self.around[0].store.clone(), self.now());
-        self.turnstile.run(store.forget_occupancy(now), Fate::Fine).await.expect("it is there");
+        self.turnstile
+            .run(store.forget_occupancy(Span::ZERO, now), Fate::Fine)
+            .await
+            .expect("it is there");
         self.rest().await
     }
 

@@ -8,7 +8,7 @@ use freeline::core::id::{LineId, PaymentId, TreatmentId};
 use freeline::core::occupancy::Listed;
 use freeline::core::outcome::Answer;
 use freeline::core::payment::{Command, CommandRefused};
-use freeline::core::time::Time;
+use freeline::core::time::{Span, Time};
 use freeline::store::{
     Added, Audited, ClaimedDispatch, ClaimedNotice, Counterparty, Cursor, Directory, DispatchRound,
     EventFilter, EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter,
@@ -95,7 +95,7 @@ pass_on! {
     fn lines_to_look_at(now: Time, limit: i64) -> Vec<LineId>;
     fn record_look(line: &LineId, listed: &[Listed], requested_at: Time, now: Time) -> ();
     fn postpone_look(line: &LineId, now: Time) -> ();
-    fn forget_occupancy(now: Time) -> ();
+    fn forget_occupancy(away: Span, now: Time) -> ();
     fn hook_targets() -> Vec<HookTarget>;
     fn record_hook(line: &LineId, hook: &HookRecord) -> ();
     fn record_hooked(line: &LineId, hooked: bool, now: Time) -> bool;

@@ -155,6 +155,7 @@ impl Truth {
                     sent_at: None,
                     rehook: Rehook::No,
                     echo: None,
+                    proof_at: None,
                 });
             }
             ["treatment", id, line, user, since, by_whom, ..] => self.treatments.push(Treatment {
