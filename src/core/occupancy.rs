@@ -408,7 +408,8 @@ pub fn apply_snapshot(view: &mut View, snapshot: &Snapshot<'_>, now: Time) -> bo
             at,
             initialized_at: listed.initialized_at,
             opener: Opener::Unknown,
-            heard_at: snapshot.requested_at,
+            // It may have begun while the answer was on its way: another look may be older.
+            heard_at: snapshot.requested_at.max(at),
         };
         view.treatments.touch(&listed.treatment, &sign);
     }
@@ -489,7 +490,11 @@ fn can_be_ours(dispatch: &Dispatch, open: &Treatment, now: Time) -> bool {
 fn was_open_since(treatments: &Treatments, dispatch: &Dispatch, now: Time) -> bool {
     let heard_from = dispatch.claimed_at.unwrap_or(now);
     treatments.of_pair(&dispatch.line, &dispatch.user).any(|treatment| {
-        treatment.heard_at >= heard_from && treatment.last_event_at >= called_at(dispatch, now)
+        // Nobody knows when that ended which a look does not list any more.
+        let ended_some_time =
+            treatment.end.as_ref().is_some_and(|end| end.kind == EndKind::NotListed);
+        treatment.heard_at >= heard_from
+            && (ended_some_time || treatment.last_event_at >= called_at(dispatch, now))
     })
 }
 

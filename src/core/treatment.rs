@@ -387,8 +387,11 @@ impl Treatments {
                 end.kind == EndKind::Moved && end.moved_to.is_none() && apart <= HALVES_APART_MAX
             })
         });
-        if let Some(id) = moved.map(|treatment| treatment.id.clone()) {
-            self.end(&id, sign, EndKind::Moved, Some(target.clone()));
+        let known = moved.and_then(|moved| Some((moved.id.clone(), moved.end.as_ref()?.at)));
+        if let Some((id, at)) = known {
+            // It may be another one that moved at the same moment: its own half knows when.
+            let sign = Sign { at, ..sign.clone() };
+            self.end(&id, &sign, EndKind::Moved, Some(target.clone()));
         }
     }
 
@@ -428,7 +431,7 @@ impl Treatments {
             pair.into_iter().partition(Treatment::is_provisional);
         // Ends that were heard without the treatment's id.
         let ends: Vec<&End> = provisional.iter().filter_map(Treatment::sure_end).collect();
-        if let Some(newest) = real.iter().max_by_key(|treatment| treatment.rank()) {
+        if let Some(newest) = newest_of(&real) {
             for treatment in real.iter().filter(|treatment| treatment.sure_end().is_none()) {
                 let end = if treatment.id == newest.id {
                     end_after(&ends, treatment)
@@ -505,6 +508,15 @@ impl Treatments {
             ids.remove(&treatment.id);
         }
     }
+}
+
+/// Of the treatments of one chat the one that can be open: that which began last, unless it is over
+/// and another one was alive after it. Beginnings may be known to the second only.
+fn newest_of(real: &[Treatment]) -> Option<&Treatment> {
+    let last = real.iter().max_by_key(|treatment| treatment.rank())?;
+    let Some(end) = last.sure_end() else { return Some(last) };
+    let alive_after = real.iter().filter(|t| t.sure_end().is_none() && t.last_event_at > end.at);
+    alive_after.max_by_key(|treatment| (treatment.last_event_at, &treatment.id)).or(Some(last))
 }
 
 /// Which of the ends heard for the pair is that of `treatment`: the first after it began.

@@ -324,6 +324,34 @@ fn a_look_that_contradicts_what_was_heard_at_the_same_time_wants_another() {
 }
 
 #[test]
+fn an_older_look_does_not_end_what_a_slower_one_saw_begin() {
+    let mut view = View::default();
+    assert!(look(&mut view, "T1 begun=3600", at(3_500)));
+    assert!(!look(&mut view, "", at(3_590)));
+    assert_eq!(outcome(&view.treatments), "T1 L1; ");
+}
+
+#[test]
+fn two_moves_from_one_chat_at_once_leave_no_ghost_of_the_bots_events() {
+    // In the shape of 2022 no half names the other's treatment; the second one is heard first.
+    let text = "@40.7 89s T3 to L2 | @40.2 89s T2 L3 from L1 | @40.2 89s T1 to L3 | @40.4 1u bot";
+    let mut view = View::default();
+    hear(&mut view, &story(text));
+    assert_eq!(outcome(&view.treatments), "T2 L3; T1 T3");
+}
+
+#[test]
+fn what_was_alive_after_the_end_of_another_is_not_the_older_one() {
+    // The beginning is told to the second only: before that of the other, which is over by then.
+    let events = story("@40.2 1s T0 | @43 84s T1 begun=40 | @40.3 82s T0");
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut view = View::default();
+        hear(&mut view, order.map(|place| &events[place]));
+        assert_eq!(outcome(&view.treatments), "T1 L1; T0", "{order:?}");
+    }
+}
+
+#[test]
 fn what_a_look_ended_lives_on_when_it_is_surely_heard_of_later() {
     let check = |text: &str, expected: &str| {
         let mut view = View::default();
@@ -426,6 +454,8 @@ fn a_look_settles_a_doubt_where_it_proves_something() {
     doubt("82s T1", "", 8_000, unclear);
     doubt("82s bot", "", 8_000, unclear);
     doubt("81s T1", "", 8_000, unclear);
+    // It began long before the call and ended nobody knows when.
+    doubt("@-900 1s T1", "", 8_000, unclear);
     // What was over before the call, told late, is nothing in between.
     doubt("@-900 1u T1 | @-800 82s T1", "", 8_000, absent);
     doubt("@90 17u T1 begun=-900", "", 8_000, absent);
