@@ -304,7 +304,8 @@ async fn write_treatments(conn: &mut Conn, after: &View) -> Result<()> {
                 " ON CONFLICT (treatment_id) DO UPDATE SET line_id = excluded.line_id, \
                  opened_at = excluded.opened_at, opener = excluded.opener, \
                  last_event_at = excluded.last_event_at, heard_at = excluded.heard_at, \
-                 ended_at = excluded.ended_at, end_kind = excluded.end_kind, moved_to = excluded.moved_to",
+                 ended_at = excluded.ended_at, end_kind = excluded.end_kind, \
+                 moved_to = excluded.moved_to",
             );
             upsert.build().execute(&mut *conn).await.doing("write treatments")?;
         }

@@ -189,7 +189,7 @@ on_both_engines! {
     async fn a_manager_disabled_while_a_payment_is_on_its_way_gets_no_second_try(db) {
         let store = db.open().await;
         furnish(&*store, ["a", "b"].map(|id| line(id, "anna"))).await;
-        let claimed = crate::support::steps::sending(&*store, payment(1), NOW).await;
+        let claimed = sending(&*store, payment(1), NOW).await;
         store.put_manager(&Manager { enabled: false, ..manager("anna") }, at(1)).await.unwrap();
         while store.recheck_payments(at(1), 256).await.unwrap() > 0 {}
         let refused = crate::support::steps::refused(404, "no");
