@@ -76,7 +76,7 @@ on_both_engines! {
         hear(&*store, &[text("m1", ("a", "u", "t"), NOW)], NOW).await;
         store.record_hooked(&"a".into(), false, at(1)).await.unwrap();
         assert_eq!(report(&*store, "a").await.treatments.len(), 1);
-        open_line(&*store, "a", at(2)).await;
+        open_line(&*store, "a", at(6)).await;
         assert_eq!(line_state(&*store, "a").await, LineState::Free, "the look ended it");
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Broadcast {
     /// The payment whose number the text carries.
     pub(super) number: Option<u8>,
     movement: Option<(Direction, u8, Option<u32>)>,
-    /// The treatment on the other side of a move, said or not.
+    /// The treatment on the other side of a move that can be known from it.
     other_side: Option<u32>,
     initialized_at: Option<Time>,
     pub(super) source: EventSource,
@@ -257,7 +257,8 @@ impl Platform {
         let half = self.about(number, 89, Author::Specialist, at);
         let left = Broadcast {
             movement: Some((Direction::To, to, into)),
-            other_side: Some(target),
+            // Where it goes without a name there is nothing to know it by before its own events.
+            other_side: into,
             ..half
         };
         let half = self.about(target, 89, Author::Specialist, at);
