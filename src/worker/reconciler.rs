@@ -114,7 +114,7 @@ impl Reconciler {
                     // Its holder is known to have been there when it was kept, not until its end.
                     && now.since(until.minus(LEASE_FOR)) < GAP => {}
             Lease::Ours(previous) => {
-                store.forget_occupancy(away(previous, before, now), now).await?;
+                store.forget_occupancy(away(&previous, before, now), now).await?;
             }
         }
         self.change(|state| {
@@ -280,7 +280,7 @@ impl Reconciler {
 }
 
 /// How long nobody can have heard anything, at the most.
-fn away(previous: PreviousLease, before: State, now: Time) -> Span {
+fn away(previous: &PreviousLease, before: State, now: Time) -> Span {
     match previous {
         PreviousLease::Nobody => Span::ZERO,
         PreviousLease::Other { until } => now.since(until.minus(LEASE_FOR)),

@@ -7,8 +7,8 @@ use crate::support::{HOOK_TOKEN, TestDatabase, World, on_both};
 
 on_both!(an_event_is_answered_with_200_only_once_it_is_on_disk);
 async fn an_event_is_answered_with_200_only_once_it_is_on_disk(database: TestDatabase) {
-    let mut direct = database.direct().await;
     let world = World::ready(database).await;
+    let mut direct = world.database().direct().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let tell = async || {
         let call = http.post(format!("{}/connect/hook/", world.base)).bearer_auth(HOOK_TOKEN);

@@ -5,10 +5,10 @@ use freeline::core::payment::PaymentState;
 use freeline::store::{Audited, Store};
 
 use crate::support::build::{NOW, at, line, payment};
-use crate::support::event::text;
+use crate::support::event::{received, text};
 use crate::support::history::live;
 use crate::support::on_both_engines;
-use crate::support::steps::{add, dispatch, furnish, hear, sending};
+use crate::support::steps::{add, dispatch, furnish, sending};
 
 async fn audit(store: &dyn Store) -> Audited {
     store.audit(None, &[], at(100)).await.unwrap()
@@ -19,13 +19,13 @@ on_both_engines! {
         let store = db.open().await;
         live(&*store, 11, 400).await;
         let audited = store.audit(None, &[], at(1_000_000)).await.unwrap();
-        assert!(audited.payments.len() > 10 && audited.dispatches.len() > 10);
+        assert!(!audited.payments.is_empty() && !audited.dispatches.is_empty());
         assert_eq!(audited.breaches(), []);
     }
 
     async fn what_is_broken_past_the_program_is_found(db) {
         let store = db.open().await;
-        furnish(&*store, ["a", "b"].map(|id| line(id, "anna"))).await;
+        furnish(&*store, [line("a", "anna")]).await;
         sending(&*store, payment(1), NOW).await;
         let mut direct = db.direct().await;
         let l = |id: &str| id.into();
@@ -59,8 +59,10 @@ on_both_engines! {
         assert_eq!(dispatch(&*store, at(100)).await.len(), 1);
         assert_eq!(audit(&*store).await.breaches(), []);
         // An event that nobody has looked at yet may change everything.
-        hear(&*store, &[text("m1", ("a", "user-9", "t9"), at(1))], at(1)).await;
         assert!(audit(&*store).await.at_rest);
+        let event = received(&text("m1", ("a", "user-9", "t9"), at(1)), at(1));
+        store.keep_events(&[event]).await.unwrap();
+        assert!(!audit(&*store).await.at_rest);
     }
 
     async fn what_is_over_is_looked_at_a_page_at_a_time_in_the_order_of_changes(db) {

@@ -345,8 +345,7 @@ impl Tables {
         self.is_dirty = true;
         let row = self.payment_index(&payment.id);
         let given = &mut self.given[row];
-        let found =
-            |(_, reason): &(_, freeline::core::why::Reason)| reason.code == ReasonCode::FoundByLook;
+        let found = |(_, reason): &(_, Reason)| reason.code == ReasonCode::FoundByLook;
         given.was_found_by_look |= payment.happened.iter().any(found);
         given.recheck = false;
         payment.happened.clear();
