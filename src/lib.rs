@@ -34,7 +34,7 @@
 //! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [silence](crate::core::silence), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
 //! | [`store`] | the trait [`Store`](store::Store), one method for each use case and transaction; one text of SQL, compiled for each engine | a rule, HTTP, the platform, mail |
 //! | [`http`] | callback, API, health: reads a request into types, asks the store, writes the answer. All routes on one screen | a rule, a worker, SQL |
-//! | [`worker`] | what happens by itself: intake, dispatcher, sender, notifier, reconciler | HTTP; a transaction held across a call |
+//! | [`worker`] | what happens by itself: intake, dispatcher, sender, notifier, reconciler, auditor | HTTP; a transaction held across a call |
 //! | [`connect`] | the platform's client: wire types, budget of calls, what a broken call proves | the database, anything about payments |
 //! | [`mail`] | SMTP, the text of notices | the database |
 //! | [`message`] | the template of the message into the chat | who gets it |
@@ -46,7 +46,7 @@
 //! | [`lifecycle`] | tasks and the three-step stop; the only place that spawns | |
 //! | [`clock`], [`ids`] | time and identifiers, as arguments; the only places that make them | |
 //! | [`wake`] | one bell for each worker | what there is to do: that stands in the tables |
-//! | [`health`] | what is known of the services we depend on | decisions |
+//! | [`health`], [`findings`] | what is known of the services we depend on; what the auditor found | decisions |
 //! | [`telemetry`], [`text`] | the log; numbers and times for people | |
 //!
 //! Outside `src`: `migrations/` (one folder for each engine, the same names), `tests/it/` (the whole

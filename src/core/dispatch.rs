@@ -354,16 +354,14 @@ pub fn surplus(occupancy: Occupancy, untouched: &[Untouched]) -> Vec<(i64, Reaso
     let unfit = |one: &Untouched| match occupancy.state() {
         LineState::Disabled => Some(ReasonCode::LineDisabled),
         LineState::Paused => Some(ReasonCode::LinePaused),
+        // Nobody hears what happens there, and nobody knows for how long.
+        LineState::Unknown => Some(ReasonCode::LineUnknown),
         _ if one.user_present => Some(ReasonCode::UserOnLine),
         _ if !one.of_manager => Some(ReasonCode::LineOfOther),
         _ => None,
     };
     let mut returned: Vec<(i64, ReasonCode)> =
         untouched.iter().filter_map(|one| Some((one.dispatch, unfit(one)?))).collect();
-    // What is open there must be known: nothing is sent before that.
-    if occupancy.state() == LineState::Unknown {
-        return returned;
-    }
     let fit = || untouched.iter().filter(|one| unfit(one).is_none());
     let leaving = untouched.iter().filter(|one| unfit(one).is_some() && !one.user_present).count();
     let wanted = occupancy.open + occupancy.reserved - i64::try_from(leaving).unwrap_or(i64::MAX);

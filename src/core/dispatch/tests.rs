@@ -356,8 +356,7 @@ fn a_line_gives_back_the_reservations_it_can_no_longer_serve() {
     check(Occupancy { open: 1, ..serving }, &both, &[(2, ReasonCode::LineBusy)]);
     let full = Occupancy { open: 2, ..serving };
     check(full, &both, &[(2, ReasonCode::LineBusy), (1, ReasonCode::LineBusy)]);
-    // Not known at this moment: it is known again before anything is sent.
-    check(Occupancy { known: false, open: 2, ..serving }, &both, &[]);
+    check(Occupancy { known: false, ..serving }, &both, &all(ReasonCode::LineUnknown));
     // What is under way already stays: only one of the three is untouched.
     check(Occupancy { reserved: 3, open: 5, ..serving }, &both[..1], &[(1, ReasonCode::LineBusy)]);
     // The user came by himself: the reservation counts no more, and the other one stays.

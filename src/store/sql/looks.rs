@@ -145,7 +145,9 @@ pub(super) async fn postpone(conn: &mut Conn, line: &LineId, now: Time) -> Resul
 pub(super) async fn forget(conn: &mut Conn, rules: &Rules, away: Span, now: Time) -> Result<()> {
     let proof_at = proof_after_gap(away, rules.policy.in_doubt_after, now);
     sqlx::query(
-        "UPDATE dispatches SET proof_at = $1 WHERE phase IN ('sending', 'in_doubt') \
+        "UPDATE dispatches SET proof_at = $1 \
+         WHERE phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') \
+         AND phase IN ('sending', 'in_doubt') \
          AND (proof_at IS NULL OR proof_at < $1)",
     )
     .bind(proof_at.micros())

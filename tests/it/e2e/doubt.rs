@@ -127,7 +127,11 @@ async fn a_crash_between_call_and_answer_leaves_a_doubt_and_no_second_message(
     world.pass(20).await;
     assert_eq!(world.state(&id).await, "in_doubt");
     assert_eq!(world.sandbox.message_count(), 0);
-    world.pass(31).await;
+    // Nobody could hear for a moment: what tells of the message may still be repeated.
+    world.pass(60).await;
+    assert_eq!(world.state(&id).await, "in_doubt");
+    assert_eq!(world.sandbox.message_count(), 0);
+    world.pass(60).await;
     assert_eq!(world.state(&id).await, "dispatched");
     assert_eq!(world.sandbox.message_count(), 1);
 }
