@@ -97,7 +97,7 @@
 //! | 4 | No payment waits while a free line of its manager would take it | `managers.due_at`, wake-ups, the tick of [`worker`] | `it/e2e/main_job.rs`, `it/store/dispatch.rs` |
 //! | 5 | At most one notice for each payment and episode of waiting | `UNIQUE (payment_id, episode)` | `it/e2e/notice.rs`, `it/store/notices.rs` |
 //! | 6 | Nothing that came in is dropped; what is not understood is kept, counted, shown | `events.state = 'quarantined'` | `it/store/events.rs`, `it/store/apply.rs` |
-//! | 7 | The platform is asked for treatments once at the start, and after a time in which nobody could hear events; then only about one line: to settle a doubt, or because what is open there has long been silent | [`reconciler`](worker::reconciler), [`core::silence`](crate::core::silence) | `it/e2e/main_job.rs`, `it/e2e/hooks.rs`, `it/e2e/away.rs`, `it/e2e/heal.rs`, `it/store/looks.rs` |
+//! | 7 | The platform is asked for treatments once at the start, and after a time in which nobody could hear events; then only about one line: to settle a doubt, or because what is open there has long been silent | [`reconciler`](worker::reconciler), [`silence`](crate::core::silence) | `it/e2e/main_job.rs`, `it/e2e/hooks.rs`, `it/e2e/away.rs`, `it/e2e/heal.rs`, `it/store/looks.rs` |
 //!
 //! [`core::invariant`] states 2 to 5 once more as a check of plain values.
 //!

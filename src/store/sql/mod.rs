@@ -85,7 +85,7 @@ fn vanished(rows: &mut Statement, table: &str, now: Time, survivor: Option<&str>
     rows.push(")");
 }
 
-/// What [`serial!`] does, still to be awaited.
+/// What `serial!` does, still to be awaited.
 macro_rules! deciding {
     ($store:expr, $wake:expr, if |$result:pat_param| $worth:expr, |$conn:ident| $body:expr) => {
         async {
