@@ -8,7 +8,7 @@ use super::{Conn, Statement, lines};
 use crate::core::dispatch::Dispatch;
 use crate::core::id::{PaymentId, TreatmentId};
 use crate::core::payment::Payment;
-use crate::core::time::Time;
+use crate::core::time::{Span, Time};
 use crate::core::treatment::Treatment;
 use crate::store::error::Doing;
 use crate::store::{Audited, Cursor, Result};
@@ -17,6 +17,9 @@ use crate::store::{Audited, Cursor, Result};
 const PAGE: i64 = 1_000;
 /// Lines, dispatches under way and open treatments looked at, each.
 const UNDER_WAY_MAX: i64 = 10_000;
+/// A manager who is due within this time is about to be looked at: our clock may have been set back
+/// since that was written.
+const SOON: Span = Span::from_secs(60);
 /// Values bound in one statement.
 const VALUES: usize = 1_000;
 
@@ -77,7 +80,7 @@ async fn is_at_rest(conn: &mut Conn, now: Time) -> Result<bool> {
          + (SELECT COUNT(*) FROM (SELECT 1 FROM payments WHERE recheck = 1 LIMIT 1) AS p) \
          + (SELECT COUNT(*) FROM (SELECT 1 FROM managers WHERE due_at IS NOT NULL AND due_at <= ",
     );
-    busy.push_bind(now.micros()).push(" LIMIT 1) AS m)");
+    busy.push_bind(now.plus(SOON).micros()).push(" LIMIT 1) AS m)");
     let (found,): (i64,) =
         busy.build_query_as().fetch_one(conn).await.doing("see whether the workers rest")?;
     Ok(found == 0)
