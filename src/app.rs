@@ -42,8 +42,8 @@ use crate::worker::{self, Gate, Parts, Step};
 /// How often what was counted is put together, so that it does not grow while nobody asks.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long requests and calls in hand may take, once no more requests are taken. With the default
-/// grace before it, [`LET_GO_WITHIN`](crate::lifecycle::LET_GO_WITHIN) and [`CLOSE_WITHIN`] after it, a stop takes less
-/// than the ten seconds after which others lose patience.
+/// grace before it, [`LET_GO_WITHIN`](crate::lifecycle::LET_GO_WITHIN) and [`CLOSE_WITHIN`] after
+/// it, a stop takes less than the ten seconds after which others lose patience.
 const FINISH_WITHIN: Duration = Duration::from_secs(6);
 /// Tries at the start to have the waiting payments looked at; each waits some seconds for a lock.
 const RECHECK_TRIES: u32 = 6;
@@ -203,15 +203,8 @@ impl App {
         });
         let shown = axum::routing::get(move || std::future::ready(metrics.render()));
         let router = axum::Router::new().route("/metrics", shown);
-        let stopping = self.tasks.clone();
-        self.tasks.spawn("metrics", async move {
-            let served = axum::serve(listener, router)
-                .with_graceful_shutdown(async move { stopping.stopping().await })
-                .await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the listener of metrics ended: {error}");
-            }
-        });
+        let serving = http::serve(listener, router, self.tasks.clone(), Duration::ZERO);
+        self.tasks.spawn("metrics", serving);
     }
 
     fn spawn_workers(&self) {

@@ -404,13 +404,13 @@ fn not_done(
         NotDone::Stopping => "the service was about to stop".to_owned(),
     };
     // What we ourselves lack says nothing about the platform: no backoff for it.
-    let is_ours = matches!(why, NotDone::NoBudget | NotDone::TooLate | NotDone::Stopping);
-    dispatch.failures += i64::from(!is_ours);
-    let wait = match why {
-        NotDone::NoBudget | NotDone::TooLate | NotDone::Stopping => Span::ZERO,
-        NotDone::NeverConnected(_) => Backoff::ABSENT.after(dispatch.failures),
-        NotDone::RateLimited | NotDone::Unauthorized => Backoff::PLATFORM.after(dispatch.failures),
+    let backoff = match why {
+        NotDone::NoBudget | NotDone::TooLate | NotDone::Stopping => None,
+        NotDone::NeverConnected(_) => Some(Backoff::ABSENT),
+        NotDone::RateLimited | NotDone::Unauthorized => Some(Backoff::PLATFORM),
     };
+    dispatch.failures += i64::from(backoff.is_some());
+    let wait = backoff.map_or(Span::ZERO, |backoff| backoff.after(dispatch.failures));
     dispatch.due_at = now.plus(retry_after.unwrap_or(Span::ZERO).max(wait));
     let reason = Reason::on_line(ReasonCode::TryAgain, dispatch.line.clone()).saying(words);
     // A platform that is down for an hour must not fill the timeline: one entry says it all.

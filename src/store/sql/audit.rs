@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rows::{DISPATCH, DispatchRow, LineRow, PAYMENT, PaymentRow, TREATMENT, TreatmentRow};
-use super::{Conn, Statement, lines};
+use super::rows::{DISPATCH, LineRow, PAYMENT, PaymentRow, TREATMENT};
+use super::view::{fetch_dispatches, fetch_treatments};
+use super::{Conn, Statement, in_list, lines};
 use crate::core::dispatch::Dispatch;
 use crate::core::id::{PaymentId, TreatmentId};
 use crate::core::payment::Payment;
 use crate::core::time::{Span, Time};
-use crate::core::treatment::Treatment;
 use crate::store::error::Doing;
 use crate::store::{Audited, Cursor, Result};
 
@@ -46,13 +46,13 @@ pub(super) async fn load(
     for chunk in ids.chunks(VALUES) {
         let mut of_payments = Statement::new("SELECT ");
         of_payments.push(DISPATCH).push(" FROM dispatches d WHERE d.payment_id");
-        one_of(&mut of_payments, chunk.iter().map(PaymentId::as_str));
-        for dispatch in fetch(conn, &mut of_payments).await? {
+        in_list(&mut of_payments, chunk);
+        for dispatch in fetch_dispatches(conn, &mut of_payments).await? {
             dispatches.insert(dispatch.id, dispatch);
         }
         let mut notices =
             Statement::new("SELECT payment_id, episode FROM notices WHERE payment_id");
-        one_of(&mut notices, chunk.iter().map(PaymentId::as_str));
+        in_list(&mut notices, chunk);
         let rows: Vec<(String, i64)> =
             notices.build_query_as().fetch_all(&mut *conn).await.doing("load notices")?;
         audited.notices.extend(rows.into_iter().map(|(id, episode)| (id.into(), episode)));
@@ -62,15 +62,6 @@ pub(super) async fn load(
     load_treatments(conn, &mut audited).await?;
     load_refusals(conn, &mut audited, now).await?;
     Ok(audited)
-}
-
-fn one_of<'a>(statement: &mut Statement, ids: impl Iterator<Item = &'a str>) {
-    statement.push(" IN (");
-    let mut list = statement.separated(", ");
-    for id in ids {
-        list.push_bind(id.to_owned());
-    }
-    statement.push(")");
 }
 
 /// Whether the workers have looked at all there is: only then may nothing wait beside a free line.
@@ -101,13 +92,7 @@ async fn active(conn: &mut Conn) -> Result<Vec<Dispatch>> {
          ORDER BY d.line_id, d.user_id LIMIT ",
     );
     wanted.push_bind(UNDER_WAY_MAX);
-    fetch(conn, &mut wanted).await
-}
-
-async fn fetch(conn: &mut Conn, wanted: &mut Statement) -> Result<Vec<Dispatch>> {
-    let rows: Vec<DispatchRow> =
-        wanted.build_query_as().fetch_all(conn).await.doing("load dispatches")?;
-    rows.into_iter().map(DispatchRow::into_dispatch).collect()
+    fetch_dispatches(conn, &mut wanted).await
 }
 
 /// The payments that changed next after `after`; answers the last of them.
@@ -157,7 +142,7 @@ async fn by_ids(
     for chunk in missing.chunks(VALUES) {
         let mut named = Statement::new("SELECT ");
         named.push(PAYMENT).push(" FROM payments p WHERE p.id");
-        one_of(&mut named, chunk.iter().map(|id| id.as_str()));
+        in_list(&mut named, chunk);
         keep(conn, &mut named, payments).await?;
     }
     Ok(())
@@ -179,36 +164,21 @@ async fn keep(
 
 /// The open treatments, and those of the dispatches that were loaded.
 async fn load_treatments(conn: &mut Conn, audited: &mut Audited) -> Result<()> {
-    let mut found: BTreeMap<TreatmentId, Treatment> = BTreeMap::new();
     let mut open = Statement::new("SELECT ");
     open.push(TREATMENT).push(" FROM treatments t WHERE t.ended_at IS NULL ");
     open.push("ORDER BY t.line_id, t.user_id LIMIT ").push_bind(UNDER_WAY_MAX);
-    add_treatments(conn, &mut open, &mut found).await?;
-    let of_dispatches =
-        audited.dispatches.iter().filter_map(|dispatch| dispatch.treatment.as_ref());
-    let missing: Vec<&str> =
-        of_dispatches.filter(|id| !found.contains_key(id)).map(TreatmentId::as_str).collect();
+    let mut found = fetch_treatments(conn, &mut open).await?;
+    let known: BTreeSet<TreatmentId> = found.iter().map(|one| one.id.clone()).collect();
+    let named: BTreeSet<&TreatmentId> =
+        audited.dispatches.iter().filter_map(|dispatch| dispatch.treatment.as_ref()).collect();
+    let missing: Vec<&TreatmentId> = named.into_iter().filter(|id| !known.contains(*id)).collect();
     for chunk in missing.chunks(VALUES) {
         let mut named = Statement::new("SELECT ");
         named.push(TREATMENT).push(" FROM treatments t WHERE t.treatment_id");
-        one_of(&mut named, chunk.iter().copied());
-        add_treatments(conn, &mut named, &mut found).await?;
+        in_list(&mut named, chunk);
+        found.extend(fetch_treatments(conn, &mut named).await?);
     }
-    audited.treatments = found.into_values().collect();
-    Ok(())
-}
-
-async fn add_treatments(
-    conn: &mut Conn,
-    wanted: &mut Statement,
-    found: &mut BTreeMap<TreatmentId, Treatment>,
-) -> Result<()> {
-    let rows: Vec<TreatmentRow> =
-        wanted.build_query_as().fetch_all(conn).await.doing("load treatments")?;
-    for row in rows {
-        let treatment = row.into_treatment()?;
-        found.insert(treatment.id.clone(), treatment);
-    }
+    audited.treatments = found;
     Ok(())
 }
 

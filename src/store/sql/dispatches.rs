@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::FromRow;
 
 use super::rows::{PAYMENT, PaymentRow, write_payment};
-use super::{Conn, Statement, lines, notices};
+use super::{Conn, Statement, in_list, lines, notices};
 use crate::core::dispatch::{Choice, Floor, Waiting, choose, stuck};
 use crate::core::id::{LineId, ManagerId, PaymentId, UserId};
 use crate::core::payment::PaymentState;
@@ -125,12 +125,8 @@ async fn waiting(
     );
     wanted.push_bind(manager.as_str().to_owned());
     if !stuck.is_empty() {
-        wanted.push(" AND user_id NOT IN (");
-        let mut list = wanted.separated(", ");
-        for user in stuck {
-            list.push_bind(user.as_str().to_owned());
-        }
-        wanted.push(")");
+        wanted.push(" AND user_id NOT");
+        in_list(&mut wanted, stuck);
     }
     wanted.push(" ORDER BY priority DESC, received_at, id LIMIT ").push_bind(PAGE);
     let rows: Vec<WaitingRow> =
@@ -151,17 +147,13 @@ pub(super) async fn load_present(conn: &mut Conn, floor: &mut Floor) -> Result<(
         return Ok(());
     }
     for table in [
-        "SELECT line_id, user_id FROM treatments WHERE ended_at IS NULL AND line_id IN (",
+        "SELECT line_id, user_id FROM treatments WHERE ended_at IS NULL AND line_id",
         "SELECT line_id, user_id FROM dispatches \
          WHERE phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') \
-         AND NOT (phase = 'in_doubt' AND slot IS NULL) AND line_id IN (",
+         AND NOT (phase = 'in_doubt' AND slot IS NULL) AND line_id",
     ] {
         let mut wanted = Statement::new(table);
-        let mut list = wanted.separated(", ");
-        for line in &floor.lines {
-            list.push_bind(line.id.as_str().to_owned());
-        }
-        wanted.push(")");
+        in_list(&mut wanted, floor.lines.iter().map(|line| &line.id));
         let rows: Vec<(String, String)> =
             wanted.build_query_as().fetch_all(&mut *conn).await.doing("load who is on a line")?;
         let pairs = rows.into_iter().map(|(line, user)| (line.into(), user.into()));

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 
 use super::lines;
 use super::rows::word;
-use super::{Conn, Statement};
+use super::{Conn, Statement, in_list};
 use crate::core::id::LineId;
 use crate::core::time::Time;
 use crate::store::error::Doing;
@@ -46,12 +46,8 @@ pub(super) async fn of_lines(
         "SELECT line_id, kind, state, url, fingerprint, detail, checked_at FROM hooks",
     );
     if !lines.is_empty() {
-        wanted.push(" WHERE line_id IN (");
-        let mut list = wanted.separated(", ");
-        for line in lines {
-            list.push_bind(line.clone());
-        }
-        wanted.push(")");
+        wanted.push(" WHERE line_id");
+        in_list(&mut wanted, lines);
     }
     wanted.push(" ORDER BY line_id, kind");
     let rows: Vec<HookRow> = wanted.build_query_as().fetch_all(conn).await.doing("load hooks")?;

@@ -9,7 +9,7 @@ use super::rows::{
     DISPATCH, DispatchRow, LINE, LineRow, TREATMENT, TreatmentReportRow, one_row, time, word,
     write_dispatch, write_payment,
 };
-use super::{Conn, Statement, hooks, payments};
+use super::{Conn, Statement, hooks, in_list, payments};
 use crate::core::dispatch::{Untouched, give_back, surplus};
 use crate::core::id::{LineId, ManagerId, PaymentId};
 use crate::core::line::LineState;
@@ -78,10 +78,9 @@ pub(super) async fn refresh_states(
 }
 
 async fn load_named(conn: &mut Conn, lines: &BTreeSet<LineId>) -> Result<Vec<LineRow>> {
-    let ids: Vec<String> = lines.iter().map(|line| line.as_str().to_owned()).collect();
     let mut wanted = select();
     wanted.push("l.line_id");
-    in_list(&mut wanted, &ids);
+    in_list(&mut wanted, lines);
     load(conn, &mut wanted).await
 }
 
@@ -98,7 +97,6 @@ async fn return_surplus(conn: &mut Conn, rows: &[LineRow], now: Time) -> Result<
     if rows.is_empty() {
         return Ok(false);
     }
-    let ids: Vec<String> = rows.iter().map(|row| row.line_id.clone()).collect();
     let mut wanted = Statement::new(
         "SELECT d.id, d.line_id, p.manager_id, (SELECT COUNT(*) FROM treatments t \
          WHERE t.line_id = d.line_id AND t.user_id = d.user_id AND t.ended_at IS NULL) \
@@ -106,7 +104,7 @@ async fn return_surplus(conn: &mut Conn, rows: &[LineRow], now: Time) -> Result<
          WHERE d.phase IN ('reserved', 'sending', 'in_doubt', 'sent', 'open') \
          AND d.phase = 'reserved' AND d.line_id",
     );
-    in_list(&mut wanted, &ids);
+    in_list(&mut wanted, rows.iter().map(|row| &row.line_id));
     wanted.push(" ORDER BY d.id");
     let found: Vec<UntouchedRow> =
         wanted.build_query_as().fetch_all(&mut *conn).await.doing("load reservations")?;
@@ -214,8 +212,8 @@ pub(super) async fn list(
                 present: row.present == 1,
                 state: word("lines", "state", &row.state, LineState::parse)?,
                 since: Time::from_micros(row.since),
-                known_at: time(row.known_at),
-                signs: row.signs(),
+                known_at: time(row.signs.known_at),
+                signs: row.signs.signs(),
                 look_after_silence,
                 paused: row.paused,
                 entry: LineEntry {
@@ -229,15 +227,6 @@ pub(super) async fn list(
             })
         })
         .collect()
-}
-
-fn in_list(statement: &mut Statement, ids: impl IntoIterator<Item = impl ToString>) {
-    statement.push(" IN (");
-    let mut list = statement.separated(", ");
-    for id in ids {
-        list.push_bind(id.to_string());
-    }
-    statement.push(")");
 }
 
 async fn open_treatments(

@@ -76,6 +76,16 @@ impl SqlStore {
     }
 }
 
+/// ` IN (…)` of these values, each of them bound.
+fn in_list(statement: &mut Statement, values: impl IntoIterator<Item = impl ToString>) {
+    statement.push(" IN (");
+    let mut list = statement.separated(", ");
+    for value in values {
+        list.push_bind(value.to_string());
+    }
+    statement.push(")");
+}
+
 /// Claims that have run out, or whose owner is not the survivor.
 fn vanished(rows: &mut Statement, table: &str, now: Time, survivor: Option<&str>) {
     rows.push(table).push(" = 'sending' AND (lease_until <= ").push_bind(now.micros());

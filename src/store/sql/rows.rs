@@ -306,6 +306,34 @@ impl PaymentRow {
     }
 }
 
+/// What tells how sure the state of a line is.
+#[derive(FromRow)]
+pub(super) struct SignsRow {
+    hooked_at: Option<i64>,
+    pub(super) known_at: Option<i64>,
+    heard_at: Option<i64>,
+    quiet_since: Option<i64>,
+    quiet_looks: i64,
+    look_at: Option<i64>,
+}
+
+impl SignsRow {
+    /// Whether the line's hooks are set and it was looked at since.
+    const fn is_known(&self) -> bool {
+        self.known_at.is_some() && self.hooked_at.is_some()
+    }
+
+    pub(super) fn signs(&self) -> Signs {
+        Signs {
+            looked_at: time(self.known_at.filter(|_| self.is_known())),
+            heard_at: time(self.heard_at),
+            quiet_since: time(self.quiet_since),
+            looks: self.quiet_looks,
+            look_at: time(self.look_at),
+        }
+    }
+}
+
 /// A line with the counts that decide its state.
 pub(super) const LINE: &str = "l.line_id, l.name, l.manager_id, l.capacity, l.position, \
      l.enabled, l.present, l.paused, l.hooked_at, l.known_at, l.state, l.since, l.last_used_at, \
@@ -328,15 +356,11 @@ pub(super) struct LineRow {
     pub(super) enabled: i64,
     pub(super) present: i64,
     pub(super) paused: Option<String>,
-    pub(super) hooked_at: Option<i64>,
-    pub(super) known_at: Option<i64>,
+    #[sqlx(flatten)]
+    pub(super) signs: SignsRow,
     pub(super) state: String,
     pub(super) since: i64,
     pub(super) last_used_at: Option<i64>,
-    pub(super) heard_at: Option<i64>,
-    pub(super) quiet_since: Option<i64>,
-    pub(super) quiet_looks: i64,
-    pub(super) look_at: Option<i64>,
     pub(super) open_count: i64,
     pub(super) reserved_count: i64,
 }
@@ -346,20 +370,10 @@ impl LineRow {
         Occupancy {
             enabled: self.enabled == 1 && self.present == 1,
             paused: self.paused.is_some(),
-            known: self.known_at.is_some() && self.hooked_at.is_some(),
+            known: self.signs.is_known(),
             capacity: self.capacity,
             open: self.open_count,
             reserved: self.reserved_count,
-        }
-    }
-
-    pub(super) fn signs(&self) -> Signs {
-        Signs {
-            looked_at: time(self.known_at.filter(|_| self.hooked_at.is_some())),
-            heard_at: time(self.heard_at),
-            quiet_since: time(self.quiet_since),
-            looks: self.quiet_looks,
-            look_at: time(self.look_at),
         }
     }
 

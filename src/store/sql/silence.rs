@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::FromRow;
 
 use super::rows::{micros, time};
-use super::{Conn, Statement};
+use super::{Conn, Statement, in_list};
 use crate::core::id::LineId;
 use crate::core::silence::Watch;
 use crate::core::time::Time;
@@ -81,13 +81,9 @@ pub(super) async fn watch(
         let mut wanted = Statement::new(
             "SELECT l.line_id, l.known_at, l.heard_at, l.quiet_since, l.quiet_looks, l.look_at, \
              (SELECT MIN(t.heard_at) FROM treatments t WHERE t.line_id = l.line_id \
-             AND t.ended_at IS NULL) AS quietest FROM lines l WHERE l.line_id IN (",
+             AND t.ended_at IS NULL) AS quietest FROM lines l WHERE l.line_id",
         );
-        let mut list = wanted.separated(", ");
-        for (line, _) in chunk {
-            list.push_bind(line.as_str().to_owned());
-        }
-        wanted.push(")");
+        in_list(&mut wanted, chunk.iter().map(|(line, _)| line));
         let rows: Vec<WatchRow> =
             wanted.build_query_as().fetch_all(&mut *conn).await.doing("load lines to watch")?;
         let written = rows.iter().filter_map(|row| {

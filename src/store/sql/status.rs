@@ -6,11 +6,11 @@ use sqlx::FromRow;
 
 use super::Conn;
 use super::hooks::HookRow;
-use super::rows::{time, word};
+use super::rows::{SignsRow, time, word};
 use crate::core::id::LineId;
 use crate::core::line::LineState;
 use crate::core::payment::PaymentState;
-use crate::core::silence::{Signs, Sureness};
+use crate::core::silence::Sureness;
 use crate::core::time::Time;
 use crate::store::error::Doing;
 use crate::store::{EventState, HookState, NextDue, Result, Rules, StatusReport, StoredHookKind};
@@ -70,19 +70,15 @@ pub(super) async fn report(conn: &mut Conn, rules: &Rules, now: Time) -> Result<
 }
 
 #[derive(FromRow)]
-struct SignsRow {
+struct LineSignsRow {
     line_id: String,
-    hooked_at: Option<i64>,
-    known_at: Option<i64>,
-    heard_at: Option<i64>,
-    quiet_since: Option<i64>,
-    quiet_looks: i64,
-    look_at: Option<i64>,
+    #[sqlx(flatten)]
+    signs: SignsRow,
 }
 
 /// Lines by how sure their state is, and the silent one that was sure longest ago.
 async fn sureness(conn: &mut Conn, rules: &Rules, now: Time) -> Result<SurenessCounts> {
-    let rows: Vec<SignsRow> = sqlx::query_as(
+    let rows: Vec<LineSignsRow> = sqlx::query_as(
         "SELECT line_id, hooked_at, known_at, heard_at, quiet_since, quiet_looks, look_at \
          FROM lines \
          WHERE present = 1 ORDER BY line_id",
@@ -93,14 +89,7 @@ async fn sureness(conn: &mut Conn, rules: &Rules, now: Time) -> Result<SurenessC
     let mut counts: BTreeMap<Sureness, i64> = BTreeMap::new();
     let mut oldest: Option<(LineId, Time)> = None;
     for row in rows {
-        let signs = Signs {
-            looked_at: time(row.known_at.filter(|_| row.hooked_at.is_some())),
-            heard_at: time(row.heard_at),
-            quiet_since: time(row.quiet_since),
-            looks: row.quiet_looks,
-            look_at: time(row.look_at),
-        };
-        let (sureness, sure_at) = signs.sureness(now, rules.look_after_silence);
+        let (sureness, sure_at) = row.signs.signs().sureness(now, rules.look_after_silence);
         *counts.entry(sureness).or_default() += 1;
         if let (Sureness::Silent, Some(sure_at)) = (sureness, sure_at)
             && oldest.as_ref().is_none_or(|(_, before)| sure_at < *before)

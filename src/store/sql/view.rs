@@ -6,7 +6,7 @@ use super::rows::{
     DISPATCH, DispatchRow, PAYMENT, PaymentRow, TREATMENT, TreatmentRow, micros, write_dispatch,
     write_payment,
 };
-use super::{Conn, Statement, lines, payments};
+use super::{Conn, Statement, in_list, lines, payments};
 use crate::core::dispatch::{Dispatch, Phase};
 use crate::core::event::{Event, TEXT};
 use crate::core::id::{LineId, TreatmentId, UserId};
@@ -69,8 +69,8 @@ pub(super) async fn load(conn: &mut Conn, about: &About) -> Result<View> {
     let mut view = View { treatments: Treatments::new(found), ..View::default() };
     for chunk in ids.into_iter().collect::<Vec<_>>().chunks(VALUES_PER_STATEMENT) {
         let mut select = Statement::new("SELECT ");
-        select.push(PAYMENT).push(" FROM payments p WHERE p.id IN (");
-        bind_list(&mut select, chunk.iter().cloned());
+        select.push(PAYMENT).push(" FROM payments p WHERE p.id");
+        in_list(&mut select, chunk);
         let rows: Vec<PaymentRow> =
             select.build_query_as().fetch_all(&mut *conn).await.doing("load payments")?;
         for row in rows {
@@ -82,14 +82,6 @@ pub(super) async fn load(conn: &mut Conn, about: &About) -> Result<View> {
     Ok(view)
 }
 
-fn bind_list(statement: &mut Statement, values: impl Iterator<Item = String>) {
-    let mut list = statement.separated(", ");
-    for value in values {
-        list.push_bind(value);
-    }
-    statement.push(")");
-}
-
 async fn load_treatments(conn: &mut Conn, about: &About) -> Result<Vec<Treatment>> {
     let mut found = Vec::new();
     let mut wanted: Vec<String> =
@@ -99,8 +91,8 @@ async fn load_treatments(conn: &mut Conn, about: &About) -> Result<Vec<Treatment
         let mut next = Vec::new();
         for chunk in wanted.chunks(VALUES_PER_STATEMENT) {
             let mut select = Statement::new("SELECT ");
-            select.push(TREATMENT).push(" FROM treatments t WHERE t.treatment_id IN (");
-            bind_list(&mut select, chunk.iter().cloned());
+            select.push(TREATMENT).push(" FROM treatments t WHERE t.treatment_id");
+            in_list(&mut select, chunk);
             let treatments = fetch_treatments(conn, &mut select).await?;
             let moved = treatments.iter().filter_map(|t| t.end.as_ref()?.moved_to.clone());
             next.extend(moved.map(|id| id.as_str().to_owned()));
@@ -154,7 +146,10 @@ fn pairs_statement(pairs: &[&(LineId, UserId)]) -> Statement {
     statement
 }
 
-async fn fetch_treatments(conn: &mut Conn, select: &mut Statement) -> Result<Vec<Treatment>> {
+pub(super) async fn fetch_treatments(
+    conn: &mut Conn,
+    select: &mut Statement,
+) -> Result<Vec<Treatment>> {
     let rows: Vec<TreatmentRow> =
         select.build_query_as().fetch_all(conn).await.doing("load treatments")?;
     rows.into_iter().map(TreatmentRow::into_treatment).collect()
@@ -185,15 +180,15 @@ async fn load_dispatches(
     let ids: BTreeSet<String> = ids.map(|id| id.as_str().to_owned()).collect();
     for chunk in ids.into_iter().collect::<Vec<_>>().chunks(VALUES_PER_STATEMENT) {
         let mut linked = select();
-        linked.push("WHERE d.treatment_id IS NOT NULL AND d.treatment_id IN (");
-        bind_list(&mut linked, chunk.iter().cloned());
+        linked.push("WHERE d.treatment_id IS NOT NULL AND d.treatment_id");
+        in_list(&mut linked, chunk);
         found.extend(fetch_dispatches(conn, &mut linked).await?);
     }
     let numbers: Vec<String> = about.numbers.iter().map(ToString::to_string).collect();
     for chunk in numbers.chunks(VALUES_PER_STATEMENT) {
         let mut named = select();
-        named.push("JOIN payments p ON p.id = d.payment_id WHERE p.number IN (");
-        bind_list(&mut named, chunk.iter().cloned());
+        named.push("JOIN payments p ON p.id = d.payment_id WHERE p.number");
+        in_list(&mut named, chunk);
         found.extend(fetch_dispatches(conn, &mut named).await?);
     }
     for id in &about.dispatches {
@@ -212,7 +207,10 @@ async fn load_dispatches(
     Ok(found)
 }
 
-async fn fetch_dispatches(conn: &mut Conn, select: &mut Statement) -> Result<Vec<Dispatch>> {
+pub(super) async fn fetch_dispatches(
+    conn: &mut Conn,
+    select: &mut Statement,
+) -> Result<Vec<Dispatch>> {
     let rows: Vec<DispatchRow> =
         select.build_query_as().fetch_all(conn).await.doing("load dispatches")?;
     rows.into_iter().map(DispatchRow::into_dispatch).collect()
@@ -268,9 +266,9 @@ async fn make_way(conn: &mut Conn, before: &View, after: &View) -> Result<()> {
     for chunk in ids.chunks(VALUES_PER_STATEMENT) {
         let mut update = Statement::new(
             "UPDATE treatments SET ended_at = last_event_at, end_kind = 'moved' \
-             WHERE treatment_id IN (",
+             WHERE treatment_id",
         );
-        bind_list(&mut update, chunk.iter().cloned());
+        in_list(&mut update, chunk);
         update.build().execute(&mut *conn).await.doing("take treatments away from their line")?;
     }
     Ok(())
