@@ -52,8 +52,17 @@ fn read_answer(body: &[u8]) {
 fn read_directory(body: &[u8]) {
     match parse_directory(body) {
         Ok(directory) => {
-            let text = format!("{directory:?}");
-            assert!(!text.contains("\\0"), "NUL");
+            let managers = directory.managers.iter();
+            let managers = managers.flat_map(|one| [one.id.as_str(), &one.name, &one.email]);
+            let lines = directory.lines.iter();
+            let lines = lines.flat_map(|one| [one.line.as_str(), &one.name, one.manager.as_str()]);
+            let counterparties = directory.counterparties.iter().flat_map(|one| {
+                let inn = one.inn.as_deref().unwrap_or_default();
+                [one.id.as_str(), &one.name, inn, one.manager.as_str()]
+            });
+            for text in managers.chain(lines).chain(counterparties) {
+                assert!(!text.contains('\0'), "NUL in {text:?}");
+            }
         }
         Err(errors) => assert!(!errors.to_string().is_empty()),
     }
