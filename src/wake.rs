@@ -16,6 +16,8 @@ pub enum Worker {
     Dispatcher,
     /// Sends messages.
     Sender,
+    /// Sends what people and the ERP send into chats.
+    Courier,
     /// Sends notices.
     Notifier,
     /// Sets hooks and looks at lines.
@@ -26,10 +28,11 @@ pub enum Worker {
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Intake,
         Self::Dispatcher,
         Self::Sender,
+        Self::Courier,
         Self::Notifier,
         Self::Reconciler,
         Self::Auditor,
@@ -41,6 +44,7 @@ impl Worker {
             Self::Intake => "intake",
             Self::Dispatcher => "dispatcher",
             Self::Sender => "sender",
+            Self::Courier => "courier",
             Self::Notifier => "notifier",
             Self::Reconciler => "reconciler",
             Self::Auditor => "auditor",
@@ -56,7 +60,7 @@ impl Worker {
 /// One bell for each worker of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Wake {
-    bells: Arc<[Notify; 6]>,
+    bells: Arc<[Notify; 7]>,
 }
 
 impl Wake {
@@ -71,11 +75,12 @@ impl Wake {
     }
 
     fn bell(&self, worker: Worker) -> &Notify {
-        let [intake, dispatcher, sender, notifier, reconciler, auditor] = &*self.bells;
+        let [intake, dispatcher, sender, courier, notifier, reconciler, auditor] = &*self.bells;
         match worker {
             Worker::Intake => intake,
             Worker::Dispatcher => dispatcher,
             Worker::Sender => sender,
+            Worker::Courier => courier,
             Worker::Notifier => notifier,
             Worker::Reconciler => reconciler,
             Worker::Auditor => auditor,

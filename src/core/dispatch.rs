@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::id::{LineId, PaymentId, TreatmentId, UserId};
 use crate::core::line::{Line, LineState, Occupancy};
-use crate::core::outcome::{Answer, NotDone};
+use crate::core::outcome::{Answer, NotDone, hook_suspected};
 use crate::core::payment::{Payment, PaymentState};
-use crate::core::retry::Backoff;
 use crate::core::time::{Span, Time};
 use crate::core::why::{Reason, ReasonCode, codes};
 
@@ -33,7 +32,7 @@ pub const BRIDGED_BY_REPEATS: Span = Span::from_secs(30);
 
 /// How many times as long as a fresh doubt one waits whose echo may be among the repeated events:
 /// two minutes by default, and repeated events were seen up to 74 s late (`connect-api.md` 0).
-const REPEATS_TAKE: i64 = 4;
+pub const REPEATS_TAKE: i64 = 4;
 
 /// Since when a look can prove absent what was being sent while nobody could hear for `away`.
 ///
@@ -395,24 +394,11 @@ fn not_done(
     now: Time,
 ) {
     dispatch.phase = Phase::Reserved;
-    let words = match why {
-        NotDone::NeverConnected(detail) => format!("no connection came up ({detail})"),
-        NotDone::RateLimited => "429, too many calls".to_owned(),
-        NotDone::Unauthorized => "401, our credentials were refused".to_owned(),
-        NotDone::NoBudget => "our budget of calls is used up".to_owned(),
-        NotDone::TooLate => "it was not begun, its claim was about to run out".to_owned(),
-        NotDone::Stopping => "the service was about to stop".to_owned(),
-    };
-    // What we ourselves lack says nothing about the platform: no backoff for it.
-    let backoff = match why {
-        NotDone::NoBudget | NotDone::TooLate | NotDone::Stopping => None,
-        NotDone::NeverConnected(_) => Some(Backoff::ABSENT),
-        NotDone::RateLimited | NotDone::Unauthorized => Some(Backoff::PLATFORM),
-    };
+    let backoff = why.backoff();
     dispatch.failures += i64::from(backoff.is_some());
     let wait = backoff.map_or(Span::ZERO, |backoff| backoff.after(dispatch.failures));
     dispatch.due_at = now.plus(retry_after.unwrap_or(Span::ZERO).max(wait));
-    let reason = Reason::on_line(ReasonCode::TryAgain, dispatch.line.clone()).saying(words);
+    let reason = Reason::on_line(ReasonCode::TryAgain, dispatch.line.clone()).saying(why.to_string());
     // A platform that is down for an hour must not fill the timeline: one entry says it all.
     if payment.reason.code == ReasonCode::TryAgain {
         payment.reason = reason;
@@ -447,13 +433,8 @@ fn refused(
 ) -> Consequence {
     let words = if text.is_empty() { format!("{status}") } else { format!("{status}, {text}") };
     let on_line = |code| Reason::on_line(code, dispatch.line.clone()).saying(words.clone());
-    // connect-api.md 5.6: what a missing bot hook answers is not documented, 403 most likely; the
-    // recorded 403 of a user who is not subscribed names the subscriber.
-    let hook_suspected = status == 403
-        && mode == SendMode::Bot
-        && dispatch.rehook == Rehook::No
-        && !text.to_ascii_lowercase().contains("subscriber");
-    if hook_suspected {
+    let is_first = mode == SendMode::Bot && dispatch.rehook == Rehook::No;
+    if is_first && hook_suspected(status, text) {
         dispatch.phase = Phase::Reserved;
         dispatch.rehook = Rehook::Wanted;
         dispatch.due_at = now;

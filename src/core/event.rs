@@ -55,6 +55,8 @@ pub struct Event {
     pub treatment: Option<TreatmentId>,
     /// `text`; for type 80 it is XML that names the assigned specialist.
     pub text: Option<String>,
+    /// `file.file_name`, where the event is about a file (type 70).
+    pub file_name: Option<String>,
     /// `data` of a move (type 89).
     pub movement: Option<Movement>,
     /// `treatment.initialized_at`, where the event carries the treatment.

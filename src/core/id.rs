@@ -66,3 +66,7 @@ text_id!(
     /// A payment, by our own id (UUID v7 text).
     PaymentId
 );
+text_id!(
+    /// Something sent into a chat, by our own id (UUID v7 text).
+    OutgoingId
+);

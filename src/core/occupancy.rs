@@ -219,15 +219,18 @@ fn apply_echo(view: &mut View, event: &Event, sign: &Sign) {
             relink(view, seen, event.treatment.as_ref());
             continue;
         }
-        // The newest try at this chat that went out and whose echo was not heard yet; the one that
-        // is not linked to a treatment yet before one that is.
+        // The newest try at this chat that went out and whose echo was not heard yet: the one whose
+        // treatment the echo names, else one that is not linked to a treatment yet.
         let unheard = of_payment().filter(|d| {
             let here = d.line == sign.line && d.user == sign.user;
             here && d.echo.is_none() && d.claimed_at.is_some()
         });
-        let Some(id) = unheard.max_by_key(|d| (d.treatment.is_none(), d.id)).map(|d| d.id) else {
-            continue;
+        let named = event.treatment.as_ref().and_then(|id| view.treatments.follow(id));
+        let names = |d: &Dispatch| {
+            named.is_some_and(|treatment| d.treatment.as_ref() == Some(&treatment.id))
         };
+        let chosen = unheard.max_by_key(|d| (names(d), d.treatment.is_none(), d.id));
+        let Some(id) = chosen.map(|d| d.id) else { continue };
         let there = || view.treatments.at(&sign.line, &sign.user, sign.at).map(|at| at.id.clone());
         let treatment = event.treatment.clone().or_else(there);
         if let Some(dispatch) = view.dispatches.get_mut(&id) {

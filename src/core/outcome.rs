@@ -1,5 +1,8 @@
 //! What a call to the platform came to, and what follows for a dispatch.
 
+use std::fmt;
+
+use crate::core::retry::Backoff;
 use crate::core::time::Span;
 
 /// What is known about a command after the call ended.
@@ -46,4 +49,37 @@ pub enum NotDone {
     TooLate,
     /// We are about to stop and begin no call any more.
     Stopping,
+}
+
+impl NotDone {
+    /// How the next tries are put off; what we ourselves lack says nothing about the platform.
+    pub const fn backoff(&self) -> Option<Backoff> {
+        match self {
+            Self::NoBudget | Self::TooLate | Self::Stopping => None,
+            Self::NeverConnected(_) => Some(Backoff::ABSENT),
+            Self::RateLimited | Self::Unauthorized => Some(Backoff::PLATFORM),
+        }
+    }
+}
+
+impl fmt::Display for NotDone {
+    /// For people, as part of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverConnected(detail) => write!(f, "no connection came up ({detail})"),
+            Self::RateLimited => f.write_str("429, too many calls"),
+            Self::Unauthorized => f.write_str("401, our credentials were refused"),
+            Self::NoBudget => f.write_str("our budget of calls is used up"),
+            Self::TooLate => f.write_str("it was not begun, its claim was about to run out"),
+            Self::Stopping => f.write_str("the service was about to stop"),
+        }
+    }
+}
+
+/// Whether a refusal may mean that the line has no bot hook.
+///
+/// What a missing one answers is not documented, 403 most likely; the recorded 403 of a user who is
+/// not subscribed names the subscriber (`connect-api.md` 5.6).
+pub fn hook_suspected(status: u16, text: &str) -> bool {
+    status == 403 && !text.to_ascii_lowercase().contains("subscriber")
 }

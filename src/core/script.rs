@@ -37,6 +37,7 @@ pub(crate) fn event(text: &str, place: usize) -> Event {
         author: None,
         treatment: None,
         text: None,
+        file_name: None,
         movement: None,
         initialized_at: None,
     };

@@ -61,6 +61,16 @@ problem_codes! {
     ValidationFailed = "validation_failed", UNPROCESSABLE_ENTITY, "Something in it is wrong";
     /// The key was used for another payment.
     KeyConflict = "key_conflict", CONFLICT, "The key is taken";
+    /// Several lines are open to the user, and the request names none.
+    ChooseLine = "choose_line", CONFLICT, "Name the line";
+    /// The line is not open to the user.
+    LineNotOpen = "line_not_open", CONFLICT, "The line is not open to the user";
+    /// The treatment is closed.
+    TreatmentClosed = "treatment_closed", CONFLICT, "The treatment is closed";
+    /// Somebody else's change of the treatment is under way.
+    ActionUnderWay = "action_under_way", CONFLICT, "Another change is under way";
+    /// The platform refuses it.
+    PlatformRefused = "platform_refused", CONFLICT, "The platform refuses it";
     /// The payment is in a state that does not allow this.
     WrongState = "wrong_state", CONFLICT, "Not possible in this state";
     /// The payment's message is under way at this moment.

@@ -14,9 +14,10 @@ use async_trait::async_trait;
 
 use crate::core::dispatch::{Policy, Rehook};
 use crate::core::event::Event;
-use crate::core::id::{LineId, PaymentId, TreatmentId, UserId};
+use crate::core::id::{LineId, OutgoingId, PaymentId, TreatmentId, UserId};
 use crate::core::occupancy::Listed;
 use crate::core::outcome::Answer;
+use crate::core::outgoing::{OutgoingCommand, OutgoingCommandRefused};
 use crate::core::payment::{Command, CommandRefused};
 use crate::core::time::{Span, Time};
 
@@ -177,6 +178,54 @@ pub trait Store: Send + Sync {
 
     /// Remembers an address as ours and answers all addresses that ever were.
     async fn own_urls(&self, url: &str) -> Result<Vec<String>>;
+
+    // --- into chats ---------------------------------------------------------------------------
+
+    /// Takes something in that is to be sent into a chat; the same key and content, or the same
+    /// close or transfer, is the same one.
+    async fn add_outgoing(&self, new: &NewOutgoing, now: Time) -> Result<AddedOutgoing>;
+
+    /// One that was sent into a chat.
+    async fn outgoing(&self, id: &OutgoingId) -> Result<Option<OutgoingRecord>>;
+
+    /// Lists what was sent into chats, newest first.
+    async fn list_outgoing(&self, filter: &OutgoingFilter) -> Result<Vec<OutgoingRecord>>;
+
+    /// Carries out a person's command; `None` if there is no such one.
+    async fn command_outgoing(
+        &self,
+        id: &OutgoingId,
+        command: OutgoingCommand,
+        words: &str,
+        now: Time,
+    ) -> Result<Option<std::result::Result<(), OutgoingCommandRefused>>>;
+
+    /// Claims the next that is due and has its chat's turn, until `lease_until`.
+    async fn claim_outgoing(
+        &self,
+        owner: &str,
+        now: Time,
+        lease_until: Time,
+    ) -> Result<Option<ClaimedOutgoing>>;
+
+    /// Writes down that the bot hook of a claimed one's line was dealt with.
+    async fn record_outgoing_rehook(&self, seq: i64, fence: i64, rehook: Rehook) -> Result<()>;
+
+    /// Writes down the answer to a claimed one's call; `false` if somebody else has claimed it
+    /// since, and nothing was written.
+    async fn record_outgoing_answer(
+        &self,
+        seq: i64,
+        fence: i64,
+        answer: &Answer,
+        now: Time,
+    ) -> Result<bool>;
+
+    /// Puts what is being sent in doubt where its claim has run out or its owner is gone.
+    async fn expire_outgoing(&self, now: Time, survivor: Option<&str>) -> Result<usize>;
+
+    /// Settles doubts about messages whose echo has not come; answers how many were looked at.
+    async fn settle_outgoing(&self, now: Time) -> Result<usize>;
 
     // --- notices ------------------------------------------------------------------------------
 

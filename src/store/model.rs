@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::core::dispatch::{Dispatch, Rehook};
+use crate::core::dispatch::{Dispatch, Rehook, SendMode};
 use crate::core::event::Event;
-use crate::core::id::{CounterpartyId, LineId, ManagerId, PaymentId, TreatmentId, UserId};
+use crate::core::id::{
+    CounterpartyId, LineId, ManagerId, OutgoingId, PaymentId, TreatmentId, UserId,
+};
 use crate::core::invariant::{self, Breach, Whole};
+use crate::core::keyboard::Keyboard;
 use crate::core::line::{Line, LineState};
 use crate::core::number::Number;
+use crate::core::outgoing::{Outgoing, OutgoingKind, OutgoingState};
 use crate::core::payment::{Payment, PaymentState};
 use crate::core::silence::{Signs, Sureness};
 use crate::core::time::{Span, Time};
@@ -565,6 +569,8 @@ pub struct NextDue {
     pub dispatcher: Option<Time>,
     /// The sender.
     pub sender: Option<Time>,
+    /// The courier.
+    pub courier: Option<Time>,
     /// The notifier.
     pub notifier: Option<Time>,
     /// The reconciler: looks at lines.
@@ -610,4 +616,130 @@ impl Audited {
             at_rest: self.at_rest,
         })
     }
+}
+
+/// Something to be sent into a chat, as it came in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewOutgoing {
+    /// Its id, made for it.
+    pub id: OutgoingId,
+    /// The sender's key, of messages.
+    pub key: Option<String>,
+    /// The request in canonical form.
+    pub content: String,
+    /// What is to be done.
+    pub kind: OutgoingKind,
+    /// The line of the chat.
+    pub line: LineId,
+    /// The user of the chat.
+    pub user: UserId,
+    /// The specialist on whose behalf.
+    pub author: Option<UserId>,
+    /// How messages are written.
+    pub mode: SendMode,
+    /// The text, or the words beside a file.
+    pub text: Option<String>,
+    /// Buttons under the message.
+    pub keyboard: Option<Keyboard>,
+    /// Only a message: no treatment is opened for it.
+    pub notification_only: bool,
+    /// The line's own rules of closing apply.
+    pub general_settings: bool,
+    /// The file.
+    pub file: Option<FileNamed>,
+    /// The treatment that is closed, transferred or assigned.
+    pub treatment: Option<TreatmentId>,
+    /// Where it is transferred to.
+    pub to_line: Option<LineId>,
+    /// To whom it is assigned; `None`: to any who is free.
+    pub specialist: Option<UserId>,
+}
+
+impl std::fmt::Debug for NewOutgoing {
+    /// Everything but what people wrote.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewOutgoing")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("line", &self.line)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A file that was taken in, by the name it is shown with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileNamed {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// How large it is, in bytes.
+    pub bytes: i64,
+}
+
+/// What became of something that was to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AddedOutgoing {
+    /// It is new.
+    New,
+    /// It was taken in before, under this id.
+    Same(OutgoingId),
+    /// Its key was used for another content, under this id.
+    Conflict(OutgoingId),
+    /// Its treatment is over.
+    TreatmentOver,
+    /// A specialist writes, and nobody says which one.
+    NoAuthor,
+}
+
+/// Something sent into a chat, as it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutgoingRecord {
+    /// What came in.
+    pub given: NewOutgoing,
+    /// Where it is and why.
+    pub now: Outgoing,
+    /// Calls made for it.
+    pub attempts: i64,
+    /// When it came in.
+    pub created_at: Time,
+    /// When it last changed.
+    pub updated_at: Time,
+}
+
+/// Which of them to list, newest first.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct OutgoingFilter {
+    /// Only messages, or only what is to become of treatments.
+    pub messages: bool,
+    /// Only those in this state.
+    pub state: Option<OutgoingState>,
+    /// Only those of this user.
+    pub user: Option<UserId>,
+    /// Only those of this line.
+    pub line: Option<LineId>,
+    /// Only those of this treatment.
+    pub treatment: Option<TreatmentId>,
+    /// Only the one with this key.
+    pub key: Option<String>,
+    /// Only those behind this point.
+    pub cursor: Option<Cursor>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Something that is ours to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClaimedOutgoing {
+    /// Its place.
+    pub seq: i64,
+    /// The number of this claim.
+    pub fence: i64,
+    /// Until when the claim holds: no call may begin that could end later.
+    pub lease_until: Time,
+    /// Whether the bot hook is to be set first.
+    pub rehook: Rehook,
+    /// What is to be sent.
+    pub given: NewOutgoing,
 }

@@ -265,7 +265,12 @@ impl Reconciler {
         if dispatches > 0 {
             tracing::warn!("{dispatches} payments are in doubt: their sender vanished");
         }
-        Ok(dispatches + store.expire_notices(now, survivor).await?)
+        let sent = store.expire_outgoing(now, survivor).await?;
+        if sent > 0 {
+            tracing::warn!("{sent} messages or changes of treatments are in doubt: their sender vanished");
+        }
+        let settled = store.settle_outgoing(now).await?;
+        Ok(dispatches + sent + settled + store.expire_notices(now, survivor).await?)
     }
 
     /// What the one replica does that holds the lease.

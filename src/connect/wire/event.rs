@@ -25,6 +25,7 @@ const EVENT: &[Known] = &[
             Known::nested("treatment_id", "data.treatment_id"),
         ],
     ),
+    Known::object("file", &[Known::nested("file_name", "file.file_name")]),
     Known::object("treatment", &[Known::nested("initialized_at", "treatment.initialized_at")]),
 ];
 
@@ -47,6 +48,9 @@ pub fn read_event(body: &[u8]) -> Result<Event, Unreadable> {
         Some(MOVED) => fields.object("data")?.map(read_movement).transpose()?,
         _ => None,
     };
+    // A file that cannot be read must not keep from us what its event says of the treatment.
+    let file = fields.object("file").ok().flatten();
+    let file_name = file.and_then(|mut file| file.text("file_name").ok().flatten());
     let initialized_at = match fields.object("treatment")? {
         Some(mut treatment) => treatment.time("initialized_at")?,
         None => None,
@@ -66,6 +70,7 @@ pub fn read_event(body: &[u8]) -> Result<Event, Unreadable> {
         author: fields.id("author_id")?.map(UserId::new),
         treatment: fields.id("treatment_id")?.map(TreatmentId::new),
         text: fields.text("text")?,
+        file_name,
         movement,
         initialized_at,
     })

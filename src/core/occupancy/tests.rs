@@ -190,6 +190,23 @@ fn the_late_echo_of_a_try_given_up_keeps_its_payment_from_going_out_again() {
 }
 
 #[test]
+fn the_echo_of_a_second_try_is_not_taken_for_that_of_the_first_in_the_same_chat() {
+    for first in [Phase::Undone, Phase::Refused] {
+        let tries = || [dispatch(1, "L1", first), dispatch(2, "L1", Phase::Sent)];
+        // What opens the treatment comes before the echo.
+        let once = "@0 81s T1 m=x | @0 1s T1 says=FL-0000-0001 m=x";
+        let mut seen = view(tries(), PaymentState::Dispatched);
+        hear(&mut seen, &story(once));
+        let open = format!("dispatched L1 T1: treatment_seen; {first} L1 -, open L1 T1");
+        assert_eq!(told(&seen), open);
+        // A second message with the number is a second message.
+        let mut doubled = view(tries(), PaymentState::Dispatched);
+        hear(&mut doubled, &story(&format!("{once} | @1 1s T1 says=FL-0000-0001 m=y")));
+        assert!(told(&doubled).contains("treatment_seen, doubled"), "{}", told(&doubled));
+    }
+}
+
+#[test]
 fn a_try_revived_by_its_echo_takes_no_place_of_the_line() {
     let mut view = view([dispatch(1, "L1", Phase::Undone)], PaymentState::Queued);
     hear(&mut view, &story("1s T1 says=FL-0000-0001"));

@@ -7,10 +7,11 @@ use sqlx::FromRow;
 use super::rows::{micros, word};
 use super::silence::{self, Sign};
 use super::view::{self, About};
-use super::{Conn, Statement, dialect};
+use super::{Conn, Statement, dialect, outgoing};
 use crate::core::event::{Event, EventSource};
 use crate::core::id::LineId;
 use crate::core::occupancy::{Verdict, View, apply_event};
+use crate::core::outgoing::{hear, settle_by_treatments};
 use crate::core::time::Time;
 use crate::store::error::Doing;
 use crate::store::{EventFilter, EventRecord, EventState, Kept, NewEvent, Result, Rules};
@@ -168,12 +169,43 @@ pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64)
         fates.push((*id, fate));
     }
     view::save(conn, &before, &after, now).await?;
+    hear_of_sent(conn, rules, &about, &read, (&before, &after), now).await?;
     silence::watch(conn, rules, &signs(&read, &after)).await?;
     for fate in [EventState::Applied, EventState::Ignored, EventState::Quarantined] {
         let ids = fates.iter().filter(|(_, one)| *one == fate).map(|(id, _)| *id);
         write_fate(conn, &ids.collect::<Vec<_>>(), fate).await?;
     }
     Ok(fates.len())
+}
+
+/// Takes into account what the events tell of messages, closes and transfers.
+async fn hear_of_sent(
+    conn: &mut Conn,
+    rules: &Rules,
+    about: &About,
+    read: &[(i64, Time, std::result::Result<Event, String>)],
+    (before, after): (&View, &View),
+    now: Time,
+) -> Result<()> {
+    let has_echo = after.dispatches.values().any(|dispatch| {
+        let old = before.dispatches.get(&dispatch.id);
+        dispatch.echo.is_some() && old.is_some_and(|old| old.echo.is_none())
+    });
+    if has_echo {
+        outgoing::remember_echo(conn, rules.policy.mode, now).await?;
+    }
+    let known = outgoing::of_chats(conn, &about.pairs, now).await?;
+    if known.is_empty() {
+        return Ok(());
+    }
+    let mut heard = known.clone();
+    for (_, heard_at, event) in read {
+        if let Ok(event) = event {
+            hear(&mut heard, event, *heard_at);
+        }
+    }
+    settle_by_treatments(&mut heard, &after.treatments, now);
+    outgoing::save_all(conn, &known, &heard, now).await.map(|_| ())
 }
 
 /// The lines that the events name, heard of when the last of them came in, and those on which

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rows::{DISPATCH, DispatchRow, one_row};
 use super::silence::{self, Sign};
 use super::view::{self, About};
-use super::{Conn, Statement, events, lines};
+use super::{Conn, Statement, events, lines, outgoing};
 use crate::core::dispatch::{Dispatch, proof_after_gap};
 use crate::core::id::LineId;
-use crate::core::occupancy::{LOOK_ANEW_AFTER, Listed, Snapshot, apply_snapshot};
+use crate::core::occupancy::{LOOK_ANEW_AFTER, Listed, Snapshot, View, apply_snapshot};
+use crate::core::outgoing::settle_by_treatments;
 use crate::core::retry::Backoff;
 use crate::core::time::{Span, Time};
 use crate::store::bounds::EVENTS_PER_BATCH;
@@ -24,6 +25,8 @@ pub(super) async fn due(conn: &mut Conn, now: Time, limit: i64) -> Result<Vec<Li
     wanted.push_bind(now.micros());
     wanted.push(" UNION SELECT line_id FROM dispatches WHERE ").push(WAITS_FOR_LOOK);
     wanted.push(" AND due_at <= ").push_bind(now.micros());
+    wanted.push(" UNION SELECT line_id FROM outgoing WHERE state = 'in_doubt' ");
+    wanted.push("AND kind IN ('close', 'transfer') AND due_at <= ").push_bind(now.micros());
     wanted.push(" ORDER BY 1 LIMIT ").push_bind(limit);
     let rows: Vec<(String,)> =
         wanted.build_query_as().fetch_all(conn).await.doing("list lines to look at")?;
@@ -56,6 +59,7 @@ pub(super) async fn record(
     let mut after = before.clone();
     let is_whole = apply_snapshot(&mut after, &Snapshot { line, listed, requested_at }, now);
     view::save(conn, &before, &after, now).await?;
+    settle_sent(conn, rules, line, &after, (requested_at, now)).await?;
     // What the manager has to be told of waits until the lines are known, paused ones too.
     let news: Option<String> = sqlx::query_scalar(
         "SELECT manager_id FROM lines WHERE line_id = $1 AND known_at IS NULL \
@@ -86,6 +90,23 @@ pub(super) async fn record(
         look_again(conn, line, now.plus(LOOK_ANEW_AFTER)).await?;
     }
     lines::refresh(conn, &BTreeSet::from([line.clone()]), now).await
+}
+
+/// What the look tells of closes and transfers on the line.
+async fn settle_sent(
+    conn: &mut Conn,
+    rules: &Rules,
+    line: &LineId,
+    after: &View,
+    when: (Time, Time),
+) -> Result<()> {
+    let chats = after.treatments.all().filter(|treatment| treatment.line == *line);
+    let chats = chats.map(|treatment| (line.clone(), treatment.user.clone())).collect();
+    let known = outgoing::of_chats(conn, &chats, when.1).await?;
+    let mut settled = known.clone();
+    settle_by_treatments(&mut settled, &after.treatments, when.1);
+    outgoing::save_all(conn, &known, &settled, when.1).await?;
+    outgoing::record_look(conn, rules, line, when).await
 }
 
 /// Has a known line looked at once more, at the latest then.
@@ -139,7 +160,18 @@ pub(super) async fn postpone(conn: &mut Conn, line: &LineId, now: Time) -> Resul
     doubts.push_bind(next.micros());
     doubts.push(" WHERE ").push(WAITS_FOR_LOOK).push(" AND due_at <= ").push_bind(now.micros());
     doubts.push(" AND line_id = ").push_bind(line.as_str().to_owned());
-    doubts.build().execute(conn).await.doing("put a doubt's look off").map(|_| ())
+    doubts.build().execute(&mut *conn).await.doing("put a doubt's look off")?;
+    sqlx::query(
+        "UPDATE outgoing SET due_at = $1 WHERE state = 'in_doubt' AND due_at <= $2 \
+         AND kind IN ('close', 'transfer') AND line_id = $3",
+    )
+    .bind(next.micros())
+    .bind(now.micros())
+    .bind(line.as_str().to_owned())
+    .execute(conn)
+    .await
+    .doing("put the look for a close or a transfer off")
+    .map(|_| ())
 }
 
 pub(super) async fn forget(conn: &mut Conn, rules: &Rules, away: Span, now: Time) -> Result<()> {
@@ -161,6 +193,7 @@ pub(super) async fn forget(conn: &mut Conn, rules: &Rules, away: Span, now: Time
         .execute(&mut *conn)
         .await
         .doing("give doubts time for their echoes")?;
+    outgoing::forget(conn, rules, away, now).await?;
     // As if the hooks were set only now: a look asked for before cannot tell of what was missed.
     sqlx::query(
         "UPDATE lines SET known_at = NULL, look_failures = 0, quiet_since = NULL, quiet_looks = 0, \

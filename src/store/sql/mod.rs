@@ -8,16 +8,17 @@ use async_trait::async_trait;
 
 use super::{Db, Engine, dialect};
 use crate::core::dispatch::Rehook;
-use crate::core::id::{LineId, PaymentId, TreatmentId};
+use crate::core::id::{LineId, OutgoingId, PaymentId, TreatmentId};
 use crate::core::occupancy::Listed;
 use crate::core::outcome::Answer;
+use crate::core::outgoing::{OutgoingCommand, OutgoingCommandRefused};
 use crate::core::payment::{Command, CommandRefused};
 use crate::core::time::{Span, Time};
 use crate::store::error::Doing;
 use crate::store::{
-    Added, Audited, ClaimedDispatch, ClaimedNotice, Counterparty, Cursor, Directory, DispatchRound,
+    Added, AddedOutgoing, Audited, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing, Counterparty, Cursor, Directory, DispatchRound,
     EventFilter, EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter,
-    LineReport, Manager, NewEvent, NewPayment, NextDue, NoticeOutcome, PaymentDetails,
+    LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue, NoticeOutcome, OutgoingFilter, OutgoingRecord, PaymentDetails,
     PaymentFilter, PaymentRecord, Result, Rules, StatusReport, Store, TreatmentFilter,
     TreatmentRecord,
 };
@@ -29,10 +30,12 @@ mod directory;
 mod dispatches;
 mod events;
 mod hooks;
+mod keyboards;
 mod leases;
 mod lines;
 mod looks;
 mod notices;
+mod outgoing;
 mod payments;
 mod rows;
 mod silence;
@@ -161,7 +164,8 @@ impl Store for SqlStore {
         {
             return Ok(0);
         }
-        serial!(self, &[Worker::Dispatcher], if |applied| *applied > 0, |conn| events::apply(
+        let wake = &[Worker::Dispatcher, Worker::Courier];
+        serial!(self, wake, if |applied| *applied > 0, |conn| events::apply(
             conn,
             &self.rules,
             now,
@@ -347,7 +351,8 @@ impl Store for SqlStore {
         requested_at: Time,
         now: Time,
     ) -> Result<()> {
-        serial!(self, &[Worker::Dispatcher, Worker::Sender], |conn| looks::record(
+        let wake = &[Worker::Dispatcher, Worker::Sender, Worker::Courier];
+        serial!(self, wake, |conn| looks::record(
             conn,
             &self.rules,
             line,
@@ -387,6 +392,72 @@ impl Store for SqlStore {
 
     async fn own_urls(&self, url: &str) -> Result<Vec<String>> {
         serial!(self, &[], |conn| hooks::own_urls(conn, url))
+    }
+
+    async fn add_outgoing(&self, new: &NewOutgoing, now: Time) -> Result<AddedOutgoing> {
+        serial!(self, &[Worker::Courier], |conn| outgoing::add(conn, &self.rules, new, now))
+    }
+
+    async fn outgoing(&self, id: &OutgoingId) -> Result<Option<OutgoingRecord>> {
+        read!(self, |conn| outgoing::details(conn, id))
+    }
+
+    async fn list_outgoing(&self, filter: &OutgoingFilter) -> Result<Vec<OutgoingRecord>> {
+        read!(self, |conn| outgoing::list(conn, filter))
+    }
+
+    async fn command_outgoing(
+        &self,
+        id: &OutgoingId,
+        command: OutgoingCommand,
+        words: &str,
+        now: Time,
+    ) -> Result<Option<std::result::Result<(), OutgoingCommandRefused>>> {
+        let how = (command, words);
+        serial!(self, &[Worker::Courier], |conn| outgoing::command(conn, id, how, now))
+    }
+
+    async fn claim_outgoing(
+        &self,
+        owner: &str,
+        now: Time,
+        lease_until: Time,
+    ) -> Result<Option<ClaimedOutgoing>> {
+        if !self.has_any(|rows| outgoing::claimable(rows, now)).await? {
+            return Ok(None);
+        }
+        serial!(self, &[], |conn| outgoing::claim(conn, owner, now, lease_until))
+    }
+
+    async fn record_outgoing_rehook(&self, seq: i64, fence: i64, rehook: Rehook) -> Result<()> {
+        serial!(self, &[], |conn| outgoing::record_rehook(conn, seq, fence, rehook))
+    }
+
+    async fn record_outgoing_answer(
+        &self,
+        seq: i64,
+        fence: i64,
+        answer: &Answer,
+        now: Time,
+    ) -> Result<bool> {
+        let wake = &[Worker::Courier, Worker::Reconciler];
+        let claim = (seq, fence);
+        serial!(self, wake, |conn| outgoing::record_answer(conn, &self.rules, claim, answer, now))
+    }
+
+    async fn expire_outgoing(&self, now: Time, survivor: Option<&str>) -> Result<usize> {
+        if !self.has_any(|rows| vanished(rows, "outgoing WHERE state", now, survivor)).await? {
+            return Ok(0);
+        }
+        let wake = &[Worker::Courier];
+        serial!(self, wake, |conn| outgoing::expire(conn, &self.rules, now, survivor))
+    }
+
+    async fn settle_outgoing(&self, now: Time) -> Result<usize> {
+        if !self.has_any(|rows| outgoing::doubtful(rows, now)).await? {
+            return Ok(0);
+        }
+        serial!(self, &[Worker::Courier], |conn| outgoing::settle(conn, &self.rules, now))
     }
 
     async fn claim_notices(

@@ -125,20 +125,27 @@ pub(super) async fn next_due(conn: &mut Conn) -> Result<NextDue> {
                 due.build_query_as().fetch_one(&mut *conn).await.doing("find a time")?;
             time(found.0)
         },
+        courier: one_time(
+            conn,
+            "SELECT MIN(due_at) FROM outgoing WHERE state = 'queued' AND turn = 1",
+        )
+        .await?,
         notifier: one_time(conn, "SELECT MIN(due_at) FROM notices WHERE state = 'due'").await?,
         claims: one_time(
             conn,
             "SELECT MIN(until) FROM (SELECT MIN(lease_until) AS until FROM dispatches \
              WHERE phase = 'sending' UNION ALL SELECT MIN(lease_until) AS until FROM notices \
-             WHERE state = 'sending') AS both_of_them",
+             WHERE state = 'sending' UNION ALL SELECT MIN(lease_until) AS until FROM outgoing \
+             WHERE state = 'sending') AS all_of_them",
         )
         .await?,
         reconciler: one_time(
             conn,
             "SELECT MIN(due) FROM (SELECT MIN(look_at) AS due FROM lines WHERE look_at IS NOT NULL \
              UNION ALL SELECT MIN(due_at) AS due FROM dispatches \
-             WHERE (phase = 'in_doubt' OR (phase = 'sent' AND treatment_id IS NULL))) \
-             AS both_of_them",
+             WHERE (phase = 'in_doubt' OR (phase = 'sent' AND treatment_id IS NULL)) \
+             UNION ALL SELECT MIN(due_at) AS due FROM outgoing WHERE state = 'in_doubt') \
+             AS all_of_them",
         )
         .await?,
     })

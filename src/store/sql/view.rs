@@ -137,7 +137,7 @@ const NEWEST_OF_PAIR: &str = " FROM pairs JOIN treatments t ON t.line_id = pairs
 const _: () = assert!(LOADED_OF_PAIR == 8, "the offset in NEWEST_OF_PAIR is one less");
 
 /// `WITH pairs(line_id, user_id) AS (VALUES …) `.
-fn pairs_statement(pairs: &[&(LineId, UserId)]) -> Statement {
+pub(super) fn pairs_statement(pairs: &[&(LineId, UserId)]) -> Statement {
     let mut statement = Statement::new("WITH pairs(line_id, user_id) AS (");
     statement.push_values(pairs, |mut row, (line, user)| {
         row.push_bind(line.as_str().to_owned()).push_bind(user.as_str().to_owned());

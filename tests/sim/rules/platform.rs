@@ -181,6 +181,7 @@ impl Platform {
             treatment: number,
             says_treatment: true,
             number: None,
+            file_name: None,
             movement: None,
             other_side: None,
             initialized_at,
