@@ -49,8 +49,7 @@ pub fn proof_after_gap(away: Span, in_doubt_after: Span, now: Time) -> Time {
 /// How a message is written into a chat (`connect-api.md` 4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendMode {
-    /// The bot writes on behalf of the specialist: `general_settings` is set, the line's own
-    /// rules of closing apply.
+    /// The bot writes, on behalf of a specialist if one is named.
     Bot,
     /// The specialist writes: `bot_as_spec` is set.
     Specialist,
@@ -401,12 +400,13 @@ fn not_done(
         NotDone::Unauthorized => "401, our credentials were refused".to_owned(),
         NotDone::NoBudget => "our budget of calls is used up".to_owned(),
         NotDone::TooLate => "it was not begun, its claim was about to run out".to_owned(),
+        NotDone::NoFile(detail) => format!("the file could not be sent ({detail})"),
         NotDone::Stopping => "the service was about to stop".to_owned(),
     };
     // What we ourselves lack says nothing about the platform: no backoff for it.
     let backoff = match why {
         NotDone::NoBudget | NotDone::TooLate | NotDone::Stopping => None,
-        NotDone::NeverConnected(_) => Some(Backoff::ABSENT),
+        NotDone::NeverConnected(_) | NotDone::NoFile(_) => Some(Backoff::ABSENT),
         NotDone::RateLimited | NotDone::Unauthorized => Some(Backoff::PLATFORM),
     };
     dispatch.failures += i64::from(backoff.is_some());

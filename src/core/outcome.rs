@@ -44,6 +44,9 @@ pub enum NotDone {
     NoBudget,
     /// It was not begun: its claim would have run out before its end.
     TooLate,
+    /// The file to be sent cannot be opened, or is not what it was said to be; the text is for
+    /// people.
+    NoFile(String),
     /// We are about to stop and begin no call any more.
     Stopping,
 }

@@ -39,6 +39,10 @@ pub(crate) fn event(text: &str, place: usize) -> Event {
         text: None,
         movement: None,
         initialized_at: None,
+        current_specialist: None,
+        file: None,
+        redirect: None,
+        directory: None,
     };
     for word in text.split_whitespace() {
         read_word(&mut event, word);

@@ -146,6 +146,10 @@ impl Sender {
             user: claimed.user.clone(),
             author: claimed.author.clone(),
             mode: self.mode,
+            notification_only: false,
+            // Without it the platform would close the treatment after an hour (connect-api.md 4.1).
+            general_settings: true,
+            keyboard: None,
             text: self.text(&claimed.about),
             deadline: claimed.lease_until.minus(CALL_MAX),
         }

@@ -73,6 +73,10 @@ impl Broadcast {
                 treatment: treatment.map(|number| names.treatment(number)),
             }),
             initialized_at: self.initialized_at,
+            current_specialist: None,
+            file: None,
+            redirect: None,
+            directory: None,
         }
     }
 }
