@@ -25,16 +25,20 @@ use url::Url;
 
 use super::budget::{Budget, Priority};
 use super::{
-    BackAuth, Chat, HookKind, OpenTreatment, OutgoingMessage, PlatformLine, SendMode, wire,
+    BackAuth, Chat, ChatAddress, Competence, HookKind, OpenTreatment, OutgoingFile,
+    OutgoingMessage, Person, PlatformLine, Subscription, wire,
 };
 use crate::clock::Clock;
-use crate::core::id::LineId;
+use crate::core::id::{LineId, UserId};
 use crate::core::outcome::Answer;
+use crate::ids::RandomIds;
 use crate::lifecycle::install_tls;
-use call::Call;
+use call::{Call, Content};
+use upload::Upload;
 
 mod call;
 mod last_look;
+mod upload;
 mod verdict;
 
 /// The longest answer of a command that is read, in bytes; they are empty (`connect-api.md` 1.1).
@@ -62,12 +66,21 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the start of the request to the end of the answer; the wait for a permit is not in it.
     pub total: Duration,
+    /// The same for a call that carries a file.
+    pub file: Duration,
 }
 
+/// How long a call that carries a file may take, unless told otherwise.
+///
+/// 50 MB within 2 minutes are 3.5 Mbit/s. A claim on a file must outlast its deadline by this.
+pub const FILE_CALL_MAX: Duration = Duration::from_mins(2);
+
 impl Default for Timeouts {
-    /// 5 s and 10 s; the vendor's own bot gives up after 10 s (`connect-api.md` 1.1).
+    /// 5 s and 10 s; the vendor's own bot gives up after 10 s (`connect-api.md` 1.1). Files have
+    /// [`FILE_CALL_MAX`].
     fn default() -> Self {
-        Self { connect: Duration::from_secs(5), total: Duration::from_secs(10) }
+        let (connect, total) = (Duration::from_secs(5), Duration::from_secs(10));
+        Self { connect, total, file: FILE_CALL_MAX }
     }
 }
 
@@ -122,8 +135,10 @@ pub struct ConnectClient {
     http: reqwest::Client,
     settings: ConnectSettings,
     budget: Arc<Budget>,
-    /// For dates in `Retry-After`.
+    /// For deadlines, and dates in `Retry-After`.
     clock: Arc<dyn Clock>,
+    /// For the boundaries of forms.
+    ids: RandomIds,
 }
 
 impl fmt::Debug for ConnectClient {
@@ -159,7 +174,7 @@ impl ConnectClient {
             .no_proxy()
             .build()
             .map_err(ClientError::Http)?;
-        Ok(Self { http, settings, budget, clock })
+        Ok(Self { http, settings, budget, clock, ids: RandomIds::from_system() })
     }
 
     /// The budget that every call is made within.
@@ -175,8 +190,42 @@ impl ConnectClient {
         }
     }
 
-    /// A call whose answer is a JSON array.
+    /// A command that a person waits for, on the current treatment of a chat; `others` are the ids
+    /// that it names beside those of the chat.
+    async fn act(
+        &self,
+        template: &'static str,
+        chat: &ChatAddress,
+        body: String,
+        others: &[&str],
+    ) -> Answer {
+        let chat = [chat.line.as_str(), chat.user.as_str()];
+        let call = Call {
+            method: Method::POST,
+            template,
+            ids: chat.iter().chain(others).copied().collect(),
+            body: Content::Json(body),
+            priority: Priority::Message,
+            ..Call::default()
+        };
+        self.command(call).await
+    }
+
+    /// A listing, narrowed down by `query`.
     async fn list<T>(
+        &self,
+        template: &'static str,
+        query: Vec<(&'static str, &str)>,
+        read: fn(&[u8]) -> Result<wire::Listing<T>, wire::NotAList>,
+    ) -> Result<Vec<T>, Answer> {
+        // An empty filter might list everything.
+        let ids = query.iter().map(|(_, id)| *id).collect();
+        let call = Call { template, ids, query, bytes_max: LISTING_BYTES_MAX, ..Call::default() };
+        self.read_list(call, read).await
+    }
+
+    /// A call whose answer is a JSON array.
+    async fn read_list<T>(
         &self,
         call: Call<'_>,
         read: fn(&[u8]) -> Result<wire::Listing<T>, wire::NotAList>,
@@ -203,8 +252,8 @@ fn check(settings: &ConnectSettings) -> Result<(), ClientError> {
     if settings.login.is_empty() || settings.login.contains(':') {
         return Err(ClientError::Login);
     }
-    let Timeouts { connect, total } = settings.timeouts;
-    if connect.is_zero() || connect >= total {
+    let Timeouts { connect, total, file } = settings.timeouts;
+    if connect.is_zero() || connect >= total || connect >= file {
         return Err(ClientError::Timeouts);
     }
     Ok(())
@@ -213,19 +262,68 @@ fn check(settings: &ConnectSettings) -> Result<(), ClientError> {
 #[async_trait]
 impl Chat for ConnectClient {
     async fn send_message(&self, message: &OutgoingMessage) -> Answer {
+        if let Some(problem) = message.manner().problem() {
+            return verdict::refused_here(problem);
+        }
         let call = Call {
             method: Method::POST,
             template: "/v1/line/send/message/",
             ids: vec![message.line.as_str(), message.user.as_str()],
-            body: Some(wire::send_message(message)),
+            body: Content::Json(wire::send_message(message)),
             priority: Priority::Message,
             deadline: Some(message.deadline),
             ..Call::default()
         };
-        if message.mode == SendMode::Specialist && message.author.is_none() {
-            return verdict::refused_here("a message of a specialist needs an author_id");
-        }
         self.command(call).await
+    }
+
+    async fn send_file(&self, file: &OutgoingFile) -> Answer {
+        if let Some(problem) = file.manner().problem() {
+            return verdict::refused_here(problem);
+        }
+        let form = match Upload::open(file, &self.ids).await {
+            Ok(form) => form,
+            Err(no_file) => return no_file,
+        };
+        let call = Call {
+            method: Method::POST,
+            template: if file.is_image { "/v1/line/send/image/" } else { "/v1/line/send/file/" },
+            ids: vec![file.line.as_str(), file.user.as_str()],
+            body: Content::File(form),
+            priority: Priority::Message,
+            deadline: Some(file.deadline),
+            ..Call::default()
+        };
+        self.command(call).await
+    }
+
+    async fn drop_keyboard(&self, chat: &ChatAddress) -> Answer {
+        self.act("/v1/line/drop/keyboard/", chat, wire::command(chat), &[]).await
+    }
+
+    async fn drop_treatment(&self, chat: &ChatAddress, author: Option<&UserId>) -> Answer {
+        let body = wire::drop_treatment(chat, author);
+        self.act("/v1/line/drop/treatment/", chat, body, author.map(UserId::as_str).as_slice())
+            .await
+    }
+
+    async fn appoint_any(&self, chat: &ChatAddress) -> Answer {
+        self.act("/v1/line/appoint/start/", chat, wire::command(chat), &[]).await
+    }
+
+    async fn appoint(
+        &self,
+        chat: &ChatAddress,
+        specialist: &UserId,
+        author: Option<&UserId>,
+    ) -> Answer {
+        let body = wire::appoint(chat, specialist, author);
+        self.act("/v1/line/appoint/spec/", chat, body, &[specialist.as_str()]).await
+    }
+
+    async fn reroute(&self, chat: &ChatAddress, to: &LineId, quote: Option<&str>) -> Answer {
+        let body = wire::reroute(chat, to, quote);
+        self.act("/v1/line/reroute/", chat, body, &[to.as_str()]).await
     }
 
     async fn set_hook(&self, kind: HookKind, line: &LineId) -> Answer {
@@ -234,7 +332,7 @@ impl Chat for ConnectClient {
             method: Method::POST,
             template: "/v1/hook/",
             ids: vec![line.as_str()],
-            body: Some(wire::set_hook(kind, line, url, auth)),
+            body: Content::Json(wire::set_hook(kind, line, url, auth)),
             ..Call::default()
         };
         self.command(call).await
@@ -254,20 +352,58 @@ impl Chat for ConnectClient {
     }
 
     async fn list_lines(&self) -> Result<Vec<PlatformLine>, Answer> {
-        let call = Call { template: "/v1/line/", bytes_max: LISTING_BYTES_MAX, ..Call::default() };
-        self.list(call, wire::read_lines).await
+        self.list("/v1/line/", Vec::new(), wire::read_lines).await
     }
 
     async fn list_treatments(&self, line: Option<&LineId>) -> Result<Vec<OpenTreatment>, Answer> {
-        let call = Call {
-            template: "/v1/line/treatment/",
-            ids: line.map(LineId::as_str).into_iter().collect(),
-            query: line.map(|line| ("line_id", line.as_str())),
-            bytes_max: LISTING_BYTES_MAX,
-            ..Call::default()
-        };
-        self.list(call, wire::read_treatments).await
+        self.list("/v1/line/treatment/", filter(None, line), wire::read_treatments).await
     }
+
+    async fn list_subscriptions(
+        &self,
+        user: Option<&UserId>,
+        line: Option<&LineId>,
+    ) -> Result<Vec<Subscription>, Answer> {
+        let query = filter(user, line);
+        self.list("/v1/line/subscriptions/", query, wire::read_subscriptions).await
+    }
+
+    async fn list_subscribers(&self) -> Result<Vec<Person>, Answer> {
+        self.list("/v1/line/subscribers/", Vec::new(), wire::read_people).await
+    }
+
+    async fn subscriber(&self, user: &UserId) -> Result<Person, Answer> {
+        let (template, ids) = ("/v1/line/subscriber/{id}/", vec![user.as_str()]);
+        let body = self.exchange(Call { template, ids, ..Call::default() }).await?;
+        wire::read_person(&body).map_err(|error| Answer::Unknown { detail: error.to_string() })
+    }
+
+    async fn list_specialists(&self, line: Option<&LineId>) -> Result<Vec<Person>, Answer> {
+        self.list("/v1/line/specialists/", filter(None, line), wire::read_people).await
+    }
+
+    async fn available_specialists(&self, line: &LineId) -> Result<Vec<UserId>, Answer> {
+        let template = "/v1/line/specialists/{id}/available/";
+        let ids = vec![line.as_str()];
+        let call = Call { template, ids, bytes_max: LISTING_BYTES_MAX, ..Call::default() };
+        self.read_list(call, wire::read_ids).await
+    }
+
+    async fn list_competences(
+        &self,
+        user: Option<&UserId>,
+        line: Option<&LineId>,
+    ) -> Result<Vec<Competence>, Answer> {
+        let query = filter(user, line);
+        self.list("/v1/line/competences/", query, wire::read_competences).await
+    }
+}
+
+/// The query of a listing that is narrowed down.
+fn filter<'a>(user: Option<&'a UserId>, line: Option<&'a LineId>) -> Vec<(&'static str, &'a str)> {
+    let user = user.map(|user| ("user_id", user.as_str()));
+    let line = line.map(|line| ("line_id", line.as_str()));
+    user.into_iter().chain(line).collect()
 }
 
 #[cfg(test)]

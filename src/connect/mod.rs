@@ -3,21 +3,24 @@
 //! [`Chat`] is the port the workers call; `client` speaks real HTTP; `wire` reads events and
 //! answers; `budget` keeps every call within the platform's limits.
 
-use std::fmt;
-
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 pub use crate::core::dispatch::SendMode;
 use crate::core::id::{LineId, TreatmentId, UserId};
+pub use crate::core::keyboard::{Button, Keyboard};
 use crate::core::outcome::Answer;
+pub use crate::core::platform::{Competence, Person, PlatformLine, Subscription};
 use crate::core::time::Time;
 
 pub mod budget;
 pub mod client;
+mod outgoing;
 pub mod watched;
 pub mod wire;
+
+pub use outgoing::{ChatAddress, OutgoingFile, OutgoingMessage};
 
 /// The platform, as the workers see it.
 #[async_trait]
@@ -25,6 +28,34 @@ pub trait Chat: Send + Sync {
     /// Sends one message (`connect-api.md` 4.1). Never repeats it by itself, and never begins at
     /// its deadline or later: that is [`NotDone::TooLate`](crate::core::outcome::NotDone).
     async fn send_message(&self, message: &OutgoingMessage) -> Answer;
+
+    /// Sends one file or image (`connect-api.md` 4.2), promising the same as
+    /// [`send_message`](Self::send_message). A file that cannot be opened or has another length
+    /// than was said is [`NotDone::NoFile`](crate::core::outcome::NotDone).
+    async fn send_file(&self, file: &OutgoingFile) -> Answer;
+
+    /// Takes the user's keyboard away (`connect-api.md` 4.3); harmless where there is none.
+    async fn drop_keyboard(&self, chat: &ChatAddress) -> Answer;
+
+    /// Closes the treatment, on behalf of a specialist if one is given (`connect-api.md` 4.4).
+    async fn drop_treatment(&self, chat: &ChatAddress, author: Option<&UserId>) -> Answer;
+
+    /// Hands the treatment to any free specialist, or puts it into the queue
+    /// (`connect-api.md` 4.5).
+    async fn appoint_any(&self, chat: &ChatAddress) -> Answer;
+
+    /// Tries to hand the treatment to this specialist, who must be available
+    /// (`connect-api.md` 4.6).
+    async fn appoint(
+        &self,
+        chat: &ChatAddress,
+        specialist: &UserId,
+        author: Option<&UserId>,
+    ) -> Answer;
+
+    /// Moves the treatment to another line that the user is subscribed to, citing `quote` there
+    /// (`connect-api.md` 4.7).
+    async fn reroute(&self, chat: &ChatAddress, to: &LineId, quote: Option<&str>) -> Answer;
 
     /// Registers our callback URL for one line (`connect-api.md` 2.1).
     async fn set_hook(&self, kind: HookKind, line: &LineId) -> Answer;
@@ -39,6 +70,32 @@ pub trait Chat: Send + Sync {
     ///
     /// `current_specialist` is left out on purpose: the platform's answer is wrong there.
     async fn list_treatments(&self, line: Option<&LineId>) -> Result<Vec<OpenTreatment>, Answer>;
+
+    /// Lists who may write where, of one user, of one line, or both (`connect-api.md` 4.10).
+    async fn list_subscriptions(
+        &self,
+        user: Option<&UserId>,
+        line: Option<&LineId>,
+    ) -> Result<Vec<Subscription>, Answer>;
+
+    /// Lists all client users (`connect-api.md` 4.10).
+    async fn list_subscribers(&self) -> Result<Vec<Person>, Answer>;
+
+    /// One client user (`connect-api.md` 4.10).
+    async fn subscriber(&self, user: &UserId) -> Result<Person, Answer>;
+
+    /// Lists specialists, of one line or of all (`connect-api.md` 4.10).
+    async fn list_specialists(&self, line: Option<&LineId>) -> Result<Vec<Person>, Answer>;
+
+    /// The specialists who could take a treatment of the line right now (`connect-api.md` 4.10).
+    async fn available_specialists(&self, line: &LineId) -> Result<Vec<UserId>, Answer>;
+
+    /// Lists who works where, of one specialist, of one line, or both (`connect-api.md` 4.10).
+    async fn list_competences(
+        &self,
+        user: Option<&UserId>,
+        line: Option<&LineId>,
+    ) -> Result<Vec<Competence>, Answer>;
 }
 
 /// The two kinds of registration of a callback URL.
@@ -100,53 +157,6 @@ pub fn hook_fingerprint(url: &str, auth: &BackAuth) -> String {
     hash.finalize().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// One message to be sent.
-#[derive(Clone, PartialEq, Eq)]
-pub struct OutgoingMessage {
-    /// The line of the chat.
-    pub line: LineId,
-    /// The client user of the chat.
-    pub user: UserId,
-    /// The specialist to write as.
-    pub author: Option<UserId>,
-    /// How it is written.
-    pub mode: SendMode,
-    /// The text.
-    pub text: String,
-    /// From this time on it must not be begun: its claim may run out before it has ended, and
-    /// somebody else may send it.
-    pub deadline: Time,
-}
-
-impl fmt::Debug for OutgoingMessage {
-    /// Everything but the text, which is nobody's business in a log.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutgoingMessage")
-            .field("line", &self.line)
-            .field("user", &self.user)
-            .field("author", &self.author)
-            .field("mode", &self.mode)
-            .field("text_chars", &self.text.chars().count())
-            .field("deadline", &self.deadline)
-            .finish()
-    }
-}
-
-/// A line as the platform lists it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PlatformLine {
-    /// Its id.
-    pub line: LineId,
-    /// Its name.
-    pub name: String,
-    /// Whether the line permits an external bot.
-    pub allow_bot: bool,
-    /// Address of the `line` hook.
-    pub hook_line: Option<String>,
-    /// Address of the `bot` hook.
-    pub hook_bot: Option<String>,
-}
-
 /// A treatment that the platform lists as open.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OpenTreatment {
@@ -194,10 +204,37 @@ mod tests {
             user: "u".into(),
             author: None,
             mode: SendMode::Bot,
+            notification_only: false,
+            general_settings: true,
+            keyboard: Some(Keyboard(vec![vec![Button { id: None, text: "hidden".to_owned() }]])),
             text: "hidden".to_owned(),
             deadline: Time::default(),
         };
+        let file = OutgoingFile {
+            line: "l".into(),
+            user: "u".into(),
+            author: None,
+            mode: SendMode::Bot,
+            notification_only: false,
+            general_settings: true,
+            keyboard: None,
+            file_name: "hidden".to_owned(),
+            comment: Some("hidden".to_owned()),
+            is_image: false,
+            content: "/hidden".into(),
+            bytes: 1,
+            deadline: Time::default(),
+        };
+        let person = Person {
+            id: "u".into(),
+            name: "hidden".to_owned(),
+            surname: "hidden".to_owned(),
+            patronymic: "hidden".to_owned(),
+            post: "hidden".to_owned(),
+            phone: "hidden".to_owned(),
+            email: "hidden".to_owned(),
+        };
         let auth = BackAuth::Basic { login: "me".to_owned(), password: "hidden".into() };
-        assert!(!format!("{message:?} {auth:?}").contains("hidden"));
+        assert!(!format!("{message:?} {file:?} {person:?} {auth:?}").contains("hidden"));
     }
 }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::clock::Clock;
-use crate::connect::{Chat, HookKind, OpenTreatment, OutgoingMessage, PlatformLine};
-use crate::core::id::LineId;
+use crate::connect::{
+    Chat, ChatAddress, Competence, HookKind, OpenTreatment, OutgoingFile, OutgoingMessage, Person,
+    PlatformLine, Subscription,
+};
+use crate::core::id::{LineId, UserId};
 use crate::core::outcome::{Answer, NotDone};
 use crate::health::Health;
 
@@ -28,7 +31,7 @@ impl WatchedChat {
             Answer::Done | Answer::Refused { .. } => None,
             // What was not begun says nothing about the platform.
             Answer::NotDone {
-                why: NotDone::NoBudget | NotDone::TooLate | NotDone::Stopping,
+                why: NotDone::NoBudget | NotDone::TooLate | NotDone::NoFile(_) | NotDone::Stopping,
                 ..
             } => return,
             Answer::NotDone { why: NotDone::NeverConnected(detail), .. }
@@ -40,37 +43,98 @@ impl WatchedChat {
         };
         self.health.platform_answered(trouble, self.clock.now());
     }
+
+    fn told(&self, answer: Answer) -> Answer {
+        self.ended(&answer);
+        answer
+    }
+
+    fn read<T>(&self, read: Result<T, Answer>) -> Result<T, Answer> {
+        self.ended(read.as_ref().err().unwrap_or(&Answer::Done));
+        read
+    }
 }
 
 #[async_trait]
 impl Chat for WatchedChat {
     async fn send_message(&self, message: &OutgoingMessage) -> Answer {
-        let answer = self.inner.send_message(message).await;
-        self.ended(&answer);
-        answer
+        self.told(self.inner.send_message(message).await)
+    }
+
+    async fn send_file(&self, file: &OutgoingFile) -> Answer {
+        self.told(self.inner.send_file(file).await)
+    }
+
+    async fn drop_keyboard(&self, chat: &ChatAddress) -> Answer {
+        self.told(self.inner.drop_keyboard(chat).await)
+    }
+
+    async fn drop_treatment(&self, chat: &ChatAddress, author: Option<&UserId>) -> Answer {
+        self.told(self.inner.drop_treatment(chat, author).await)
+    }
+
+    async fn appoint_any(&self, chat: &ChatAddress) -> Answer {
+        self.told(self.inner.appoint_any(chat).await)
+    }
+
+    async fn appoint(
+        &self,
+        chat: &ChatAddress,
+        specialist: &UserId,
+        author: Option<&UserId>,
+    ) -> Answer {
+        self.told(self.inner.appoint(chat, specialist, author).await)
+    }
+
+    async fn reroute(&self, chat: &ChatAddress, to: &LineId, quote: Option<&str>) -> Answer {
+        self.told(self.inner.reroute(chat, to, quote).await)
     }
 
     async fn set_hook(&self, kind: HookKind, line: &LineId) -> Answer {
-        let answer = self.inner.set_hook(kind, line).await;
-        self.ended(&answer);
-        answer
+        self.told(self.inner.set_hook(kind, line).await)
     }
 
     async fn delete_hook(&self, kind: HookKind, line: &LineId) -> Answer {
-        let answer = self.inner.delete_hook(kind, line).await;
-        self.ended(&answer);
-        answer
+        self.told(self.inner.delete_hook(kind, line).await)
     }
 
     async fn list_lines(&self) -> Result<Vec<PlatformLine>, Answer> {
-        let listed = self.inner.list_lines().await;
-        self.ended(listed.as_ref().err().unwrap_or(&Answer::Done));
-        listed
+        self.read(self.inner.list_lines().await)
     }
 
     async fn list_treatments(&self, line: Option<&LineId>) -> Result<Vec<OpenTreatment>, Answer> {
-        let listed = self.inner.list_treatments(line).await;
-        self.ended(listed.as_ref().err().unwrap_or(&Answer::Done));
-        listed
+        self.read(self.inner.list_treatments(line).await)
+    }
+
+    async fn list_subscriptions(
+        &self,
+        user: Option<&UserId>,
+        line: Option<&LineId>,
+    ) -> Result<Vec<Subscription>, Answer> {
+        self.read(self.inner.list_subscriptions(user, line).await)
+    }
+
+    async fn list_subscribers(&self) -> Result<Vec<Person>, Answer> {
+        self.read(self.inner.list_subscribers().await)
+    }
+
+    async fn subscriber(&self, user: &UserId) -> Result<Person, Answer> {
+        self.read(self.inner.subscriber(user).await)
+    }
+
+    async fn list_specialists(&self, line: Option<&LineId>) -> Result<Vec<Person>, Answer> {
+        self.read(self.inner.list_specialists(line).await)
+    }
+
+    async fn available_specialists(&self, line: &LineId) -> Result<Vec<UserId>, Answer> {
+        self.read(self.inner.available_specialists(line).await)
+    }
+
+    async fn list_competences(
+        &self,
+        user: Option<&UserId>,
+        line: Option<&LineId>,
+    ) -> Result<Vec<Competence>, Answer> {
+        self.read(self.inner.list_competences(user, line).await)
     }
 }

@@ -48,8 +48,7 @@ pub fn proof_after_gap(away: Span, in_doubt_after: Span, now: Time) -> Time {
 /// How a message is written into a chat (`connect-api.md` 4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendMode {
-    /// The bot writes on behalf of the specialist: `general_settings` is set, the line's own
-    /// rules of closing apply.
+    /// The bot writes, on behalf of a specialist if one is named.
     Bot,
     /// The specialist writes: `bot_as_spec` is set.
     Specialist,

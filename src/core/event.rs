@@ -3,7 +3,10 @@
 //! The wire form is read in `connect`; what arrives here is already typed. Fields that the
 //! platform leaves out are `None` (`connect-api.md` 3.2, 3.3).
 
+use std::fmt;
+
 use crate::core::id::{LineId, TreatmentId, UserId};
+use crate::core::platform::DirectoryChange;
 use crate::core::time::Time;
 
 /// `message_type` of a text message.
@@ -14,12 +17,23 @@ pub const RATED: i64 = 17;
 pub const FILE: i64 = 70;
 /// `message_type` of a system assignment of a specialist.
 pub const ASSIGNED: i64 = 80;
+/// `message_type` of a specialist who took the treatment himself.
+pub const TAKEN: i64 = 81;
 /// `message_type` of a close by a specialist.
 pub const CLOSED: i64 = 82;
+/// `message_type` of the queue: no specialist is free.
+pub const QUEUED: i64 = 83;
+/// `message_type` of a hand-over to another specialist of the line.
+pub const HANDED_OVER: i64 = 84;
+/// `message_type` of a specialist who became free for a queued treatment.
+pub const SPECIALIST_FREE: i64 = 86;
 /// `message_type` of a move to another line, both halves.
 pub const MOVED: i64 = 89;
 /// `message_type`s of the automatic closes: inactivity, line, subscription, user gone.
 pub const CLOSED_AUTOMATICALLY: std::ops::RangeInclusive<i64> = 90..=93;
+
+/// `message_type` of a hand-over by a specialist to the bot.
+pub const GIVEN_TO_BOT: i64 = 200;
 
 /// Which kind of hook a copy of an event was produced for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -33,7 +47,7 @@ pub enum EventSource {
 }
 
 /// One event, typed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     /// `event_type`: `line`, `subscriber`, `support_line`, …; `None` when it was left out.
     pub family: Option<String>,
@@ -55,12 +69,89 @@ pub struct Event {
     pub treatment: Option<TreatmentId>,
     /// `text`; for type 80 it is XML that names the assigned specialist.
     pub text: Option<String>,
-    /// `file.file_name`, where the event is about a file (type 70).
-    pub file_name: Option<String>,
     /// `data` of a move (type 89).
     pub movement: Option<Movement>,
     /// `treatment.initialized_at`, where the event carries the treatment.
     pub initialized_at: Option<Time>,
+    /// `treatment.current_specialist`, where the event carries the treatment: who closed it (82),
+    /// or who has it now (84).
+    pub current_specialist: Option<UserId>,
+    /// `file` of type 70.
+    pub file: Option<SentFile>,
+    /// `data.redirect` of type 200: the scenario point that the specialist chose for the bot.
+    pub redirect: Option<String>,
+    /// What an event of another family than `line` tells of the platform's directory.
+    pub directory: Option<Box<DirectoryChange>>,
+}
+
+impl fmt::Debug for Event {
+    /// Everything but what people wrote, which is nobody's business in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("family", &self.family)
+            .field("source", &self.source)
+            .field("message_type", &self.message_type)
+            .field("message_id", &self.message_id)
+            .field("message_time", &self.message_time)
+            .field("line", &self.line)
+            .field("user", &self.user)
+            .field("author", &self.author)
+            .field("treatment", &self.treatment)
+            .field("text_chars", &self.text.as_ref().map(|text| text.chars().count()))
+            .field("movement", &self.movement)
+            .field("initialized_at", &self.initialized_at)
+            .field("current_specialist", &self.current_specialist)
+            .field("file", &self.file)
+            .field("redirect_chars", &self.redirect.as_ref().map(|text| text.chars().count()))
+            .field("directory", &self.directory)
+            .finish()
+    }
+}
+
+impl Event {
+    /// The specialist who has the treatment from this event on, if it names one.
+    ///
+    /// Of 80 and 81 it is the author (`connect-api.md` 3.3, 3.4), of 84 the one that the treatment
+    /// names. The author of an 80 may be the bot: only who knows the bot's id can tell (3.9).
+    pub fn assigned_specialist(&self) -> Option<&UserId> {
+        match self.message_type? {
+            ASSIGNED | TAKEN => self.author.as_ref(),
+            HANDED_OVER => self.current_specialist.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// A file in a chat (`connect-api.md` 3.7, File). Texts that were empty are `None`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SentFile {
+    /// `file_id`.
+    pub id: Option<String>,
+    /// `file_name`.
+    pub name: Option<String>,
+    /// `file_path`: where it can be downloaded. Whether that needs our credentials is not
+    /// documented.
+    pub url: Option<String>,
+    /// `file_size`.
+    pub bytes: Option<u64>,
+    /// `comment`: the words below it.
+    pub comment: Option<String>,
+    /// `preview_link`: a small picture of an image.
+    pub preview_url: Option<String>,
+    /// `preview_link_hi`: a larger one.
+    pub preview_hi_url: Option<String>,
+    /// `preview_hi_sizes`: how large that one is, `500x326`.
+    pub preview_hi_size: Option<String>,
+}
+
+impl fmt::Debug for SentFile {
+    /// Without its name, its words and where it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SentFile")
+            .field("id", &self.id)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The other side of a move to another line (`connect-api.md` 3.5).

@@ -36,7 +36,8 @@ pub struct Button {
 impl fmt::Debug for Button {
     /// Without the text: it is part of a chat.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Button").field("text_chars", &self.text.chars().count()).finish()
+        let chars = self.text.chars().count();
+        f.debug_struct("Button").field("text_chars", &chars).finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,7 @@ pub mod occupancy;
 pub mod outcome;
 pub mod outgoing;
 pub mod payment;
+pub mod platform;
 pub mod retry;
 pub mod silence;
 pub mod time;

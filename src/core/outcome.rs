@@ -47,6 +47,9 @@ pub enum NotDone {
     NoBudget,
     /// It was not begun: its claim would have run out before its end.
     TooLate,
+    /// The file to be sent cannot be opened, or is not what it was said to be; the text is for
+    /// people.
+    NoFile(String),
     /// We are about to stop and begin no call any more.
     Stopping,
 }
@@ -56,6 +59,8 @@ impl NotDone {
     pub const fn backoff(&self) -> Option<Backoff> {
         match self {
             Self::NoBudget | Self::TooLate | Self::Stopping => None,
+            // A disk that is full or away may come back.
+            Self::NoFile(_) => Some(Backoff::PLATFORM),
             Self::NeverConnected(_) => Some(Backoff::ABSENT),
             Self::RateLimited | Self::Unauthorized => Some(Backoff::PLATFORM),
         }
@@ -71,6 +76,7 @@ impl fmt::Display for NotDone {
             Self::Unauthorized => f.write_str("401, our credentials were refused"),
             Self::NoBudget => f.write_str("our budget of calls is used up"),
             Self::TooLate => f.write_str("it was not begun, its claim was about to run out"),
+            Self::NoFile(detail) => write!(f, "the file could not be sent ({detail})"),
             Self::Stopping => f.write_str("the service was about to stop"),
         }
     }

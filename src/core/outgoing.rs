@@ -340,7 +340,8 @@ fn is_same(one: &Outgoing, event: &Event) -> bool {
             same_words(one.text.as_deref(), event.text.as_deref())
         }
         (OutgoingKind::File | OutgoingKind::Image, Some(event::FILE)) => {
-            same_words(one.file_name.as_deref(), event.file_name.as_deref())
+            let name = event.file.as_ref().and_then(|file| file.name.as_deref());
+            same_words(one.file_name.as_deref(), name)
         }
         _ => false,
     };

@@ -37,9 +37,12 @@ pub(crate) fn event(text: &str, place: usize) -> Event {
         author: None,
         treatment: None,
         text: None,
-        file_name: None,
         movement: None,
         initialized_at: None,
+        current_specialist: None,
+        file: None,
+        redirect: None,
+        directory: None,
     };
     for word in text.split_whitespace() {
         read_word(&mut event, word);

@@ -196,7 +196,7 @@ impl One<'_> {
 /// A reason in words, for `/status`.
 pub fn words_of(why: &NotDone) -> String {
     match why {
-        NotDone::NeverConnected(detail) => detail.clone(),
+        NotDone::NeverConnected(detail) | NotDone::NoFile(detail) => detail.clone(),
         NotDone::RateLimited => "429, too many calls".to_owned(),
         NotDone::Unauthorized => "401, our credentials were refused".to_owned(),
         NotDone::NoBudget => "our budget of calls is used up".to_owned(),

@@ -26,6 +26,7 @@ use crate::telemetry;
 use crate::wake::{Wake, Worker};
 
 pub mod auditor;
+pub mod courier;
 pub mod dispatcher;
 pub mod hooks;
 pub mod intake;

@@ -20,7 +20,7 @@ pub const LANES: usize = 8;
 
 /// How long before the end of a claim its call must have begun: the call's own time limit, and a
 /// second to write its answer down.
-const CALL_MAX: Span = Span::from_secs(11);
+pub const CALL_MAX: Span = Span::from_secs(11);
 
 /// The time limit of a call, [`Timeouts`](crate::connect::client::Timeouts).
 const ANSWERED_WITHIN: Span = Span::from_secs(10);
@@ -146,6 +146,10 @@ impl Sender {
             user: claimed.user.clone(),
             author: claimed.author.clone(),
             mode: self.mode,
+            notification_only: false,
+            // Without it the platform would close the treatment after an hour (connect-api.md 4.1).
+            general_settings: true,
+            keyboard: None,
             text: self.text(&claimed.about),
             deadline: claimed.lease_until.minus(CALL_MAX),
         }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::last_look::LastLook;
+use super::upload::Upload;
 use super::verdict::{self, Reply};
 use super::{COMMAND_BYTES_MAX, ConnectClient};
 use crate::connect::budget::Priority;
@@ -22,14 +23,20 @@ pub(super) struct Call<'a> {
     pub(super) template: &'static str,
     /// The ids of the call, wherever they stand in it: none of them may be empty.
     pub(super) ids: Vec<&'a str>,
-    pub(super) query: Option<(&'static str, &'a str)>,
-    /// JSON.
-    pub(super) body: Option<String>,
+    pub(super) query: Vec<(&'static str, &'a str)>,
+    pub(super) body: Content,
     /// The longest answer that is read.
     pub(super) bytes_max: usize,
     pub(super) priority: Priority,
     /// From this time on it must not be begun.
     pub(super) deadline: Option<Time>,
+}
+
+/// What a request carries.
+pub(super) enum Content {
+    Nothing,
+    Json(String),
+    File(Upload),
 }
 
 impl Default for Call<'_> {
@@ -38,8 +45,8 @@ impl Default for Call<'_> {
             method: Method::GET,
             template: "/",
             ids: Vec::new(),
-            query: None,
-            body: None,
+            query: Vec::new(),
+            body: Content::Nothing,
             bytes_max: COMMAND_BYTES_MAX,
             priority: Priority::Housekeeping,
             deadline: None,
@@ -69,7 +76,7 @@ impl Call<'_> {
                 path.push(id);
             }
         }
-        if let Some((name, value)) = self.query {
+        for (name, value) in &self.query {
             url.query_pairs_mut().append_pair(name, value);
         }
         Some(url)
@@ -119,12 +126,22 @@ impl ConnectClient {
         let password = self.settings.password.expose_secret();
         let mut request =
             self.http.request(call.method, url).basic_auth(&self.settings.login, Some(password));
-        if let Some(body) = call.body {
-            let body = match call.deadline {
-                Some(deadline) => LastLook::body(body, deadline, Arc::clone(&self.clock)),
-                None => body.into(),
-            };
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        let clock = || Arc::clone(&self.clock);
+        match (call.body, call.deadline) {
+            (Content::Nothing, _) => {}
+            (Content::Json(body), deadline) => {
+                let body = match deadline {
+                    Some(deadline) => LastLook::body(body, deadline, clock()),
+                    None => body.into(),
+                };
+                request = request.header(CONTENT_TYPE, "application/json").body(body);
+            }
+            (Content::File(form), deadline) => {
+                let content_type = form.content_type.clone();
+                let body = form.body(deadline.unwrap_or(Time::NEVER), clock());
+                request = request.timeout(self.settings.timeouts.file);
+                request = request.header(CONTENT_TYPE, content_type).body(body);
+            }
         }
         match request.send().await {
             Ok(response) => {
@@ -211,7 +228,7 @@ mod tests {
     #[test]
     fn a_query_is_encoded() {
         let call =
-            Call { template: "/v1/", query: Some(("line_id", "a&b=c d")), ..Call::default() };
+            Call { template: "/v1/", query: vec![("line_id", "a&b=c d")], ..Call::default() };
         let url = call.address(&"https://h".parse().unwrap()).unwrap();
         assert_eq!(url.as_str(), "https://h/v1/?line_id=a%26b%3Dc+d");
     }

@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::connect::SendMode;
 use crate::connect::budget::Rate;
 use crate::core::outcome::NotDone;
 use crate::core::time::{Span, Time};
@@ -93,10 +94,16 @@ async fn read_request(socket: &mut TcpStream) -> Option<String> {
     }
 }
 
-const LONG: Timeouts =
-    Timeouts { connect: Duration::from_secs(20), total: Duration::from_secs(30) };
-const SHORT: Timeouts =
-    Timeouts { connect: Duration::from_millis(300), total: Duration::from_millis(600) };
+const LONG: Timeouts = Timeouts {
+    connect: Duration::from_secs(20),
+    total: Duration::from_secs(30),
+    file: FILE_CALL_MAX,
+};
+const SHORT: Timeouts = Timeouts {
+    connect: Duration::from_millis(300),
+    total: Duration::from_millis(600),
+    file: Duration::from_millis(900),
+};
 
 fn now() -> Time {
     Time::parse_rfc3339("2015-10-21T07:28:00Z").unwrap()
@@ -125,6 +132,9 @@ fn message() -> OutgoingMessage {
         user: "U".into(),
         author: Some("S".into()),
         mode: SendMode::Bot,
+        notification_only: false,
+        general_settings: true,
+        keyboard: None,
         text: "secret text".to_owned(),
         deadline: now().plus(Span::from_secs(4)),
     }
@@ -418,7 +428,7 @@ fn settings_that_cannot_work_are_refused() {
         let settings = ConnectSettings { login: login.to_owned(), ..good() };
         assert!(matches!(new(settings), Err(ClientError::Login)), "{login}");
     }
-    let timeouts = Timeouts { connect: LONG.total, total: LONG.total };
+    let timeouts = Timeouts { connect: LONG.total, ..LONG };
     let settings = ConnectSettings { timeouts, ..good() };
     assert!(matches!(new(settings), Err(ClientError::Timeouts)));
 }

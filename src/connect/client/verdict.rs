@@ -110,6 +110,7 @@ pub(super) fn word(result: &Result<Vec<u8>, Answer>) -> &'static str {
             NotDone::Unauthorized => "unauthorized",
             NotDone::NoBudget => "no budget",
             NotDone::TooLate => "too late",
+            NotDone::NoFile(_) => "no file",
             NotDone::Stopping => "stopping",
         },
     }

@@ -2,17 +2,8 @@
 
 use super::Unreadable;
 use super::pick::{Known, Picked, elements, pick};
-use crate::connect::{OpenTreatment, PlatformLine};
+use crate::connect::OpenTreatment;
 use crate::core::id::{LineId, TreatmentId, UserId};
-
-/// The fields of a line (`connect-api.md` 2.4).
-const LINE: &[Known] = &[
-    Known::plain("line_id"),
-    Known::plain("name"),
-    Known::plain("allow_bot"),
-    Known::plain("hook_bot"),
-    Known::plain("hook_line"),
-];
 
 /// The fields of an open treatment (`connect-api.md` 4.8).
 const TREATMENT: &[Known] = &[
@@ -41,24 +32,6 @@ pub struct Listing<T> {
 #[error("the answer is not a JSON array")]
 pub struct NotAList;
 
-/// Reads the answer to `GET /v1/line/` (`connect-api.md` 2.4).
-///
-/// Only `line_id` is required of a row; anything else that is missing or odd takes its plain value:
-/// no name, no permission for bots, no hook.
-pub fn read_lines(body: &[u8]) -> Result<Listing<PlatformLine>, NotAList> {
-    read_rows(body, LINE, |mut row| {
-        let mut hook = |name| row.text(name).ok().flatten().filter(|url| !url.is_empty());
-        let (hook_bot, hook_line) = (hook("hook_bot"), hook("hook_line"));
-        Ok(PlatformLine {
-            line: LineId::new(require_id(&mut row, "line_id")?),
-            name: row.text("name").ok().flatten().unwrap_or_default(),
-            allow_bot: row.truth("allow_bot").ok().flatten().unwrap_or(false),
-            hook_line,
-            hook_bot,
-        })
-    })
-}
-
 /// Reads the answer to `GET /v1/line/treatment/` (`connect-api.md` 4.8).
 ///
 /// The three ids are required of a row; a time that is missing or odd is `None`.
@@ -79,7 +52,7 @@ pub(in crate::connect) fn read_words(body: &[u8]) -> Option<String> {
 }
 
 /// Reads every row by itself, so that a bad one costs nothing but itself.
-fn read_rows<T>(
+pub(super) fn read_rows<T>(
     body: &[u8],
     known: &'static [Known],
     read: impl Fn(Picked) -> Result<T, Unreadable>,
@@ -95,35 +68,13 @@ fn read_rows<T>(
 }
 
 /// An id that a row cannot do without.
-fn require_id(row: &mut Picked, name: &'static str) -> Result<String, Unreadable> {
+pub(super) fn require_id(row: &mut Picked, name: &'static str) -> Result<String, Unreadable> {
     row.id(name)?.ok_or(Unreadable::Field { name, expected: "given" })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_read_with_and_without_hooks() {
-        let body = br#"[
-            {"line_id":"cd48","name":"Test, [1] \"x\"","allow_bot":true,"hook_bot":"https://h/","new":{"a":[1,2]}},
-            {"line_id":"d12e","name":"Manager","allow_bot":true,"hook_bot":null,"hook_line":""},
-            {"line_id":"b55c","name":null,"allow_bot":false}]"#;
-        let listing = read_lines(body).unwrap();
-        assert_eq!(listing.skipped, 0);
-        assert_eq!(
-            listing.rows[0],
-            PlatformLine {
-                line: "cd48".into(),
-                name: "Test, [1] \"x\"".to_owned(),
-                allow_bot: true,
-                hook_line: None,
-                hook_bot: Some("https://h/".to_owned()),
-            }
-        );
-        assert_eq!((&listing.rows[1].hook_bot, &listing.rows[1].hook_line), (&None, &None));
-        assert_eq!((listing.rows[2].name.as_str(), listing.rows[2].allow_bot), ("", false));
-    }
 
     #[test]
     fn a_bad_row_costs_only_itself() {

@@ -1,8 +1,10 @@
 //! One broadcast, `connect-api.md` 3.
 
-use super::Unreadable;
 use super::pick::{Known, Picked, pick};
-use crate::core::event::{Direction, Event, EventSource, MOVED, Movement};
+use super::{Unreadable, directory};
+use crate::core::event::{
+    Direction, Event, EventSource, FILE, GIVEN_TO_BOT, MOVED, Movement, SentFile,
+};
 use crate::core::id::{LineId, TreatmentId, UserId};
 
 /// The fields of a broadcast that mean something to us (`connect-api.md` 3.2, 3.3, 3.5, 3.7).
@@ -23,10 +25,34 @@ const EVENT: &[Known] = &[
             Known::nested("direction", "data.direction"),
             Known::nested("line_id", "data.line_id"),
             Known::nested("treatment_id", "data.treatment_id"),
+            Known::nested("redirect", "data.redirect"),
         ],
     ),
-    Known::object("file", &[Known::nested("file_name", "file.file_name")]),
-    Known::object("treatment", &[Known::nested("initialized_at", "treatment.initialized_at")]),
+    Known::object(
+        "treatment",
+        &[
+            Known::nested("initialized_at", "treatment.initialized_at"),
+            Known::nested("current_specialist", "treatment.current_specialist"),
+        ],
+    ),
+    Known::object(
+        "file",
+        &[
+            Known::nested("file_id", "file.file_id"),
+            Known::nested("file_name", "file.file_name"),
+            Known::nested("file_path", "file.file_path"),
+            Known::nested("file_size", "file.file_size"),
+            Known::nested("comment", "file.comment"),
+            Known::nested("preview_link", "file.preview_link"),
+            Known::nested("preview_link_hi", "file.preview_link_hi"),
+            Known::nested("preview_hi_sizes", "file.preview_hi_sizes"),
+        ],
+    ),
+    Known::plain("action"),
+    Known::object("user", directory::PERSON),
+    Known::object("line", directory::LINE),
+    Known::object("competence", directory::COMPETENCE),
+    Known::object("subscription", directory::SUBSCRIPTION),
 ];
 
 /// Reads one broadcast.
@@ -34,7 +60,11 @@ const EVENT: &[Known] = &[
 /// Every field may be missing, the envelope too (`connect-api.md` 3.2); absent and null are `None`.
 /// Ids are opaque and kept as they are, an empty one is `None`. NUL characters of the text become
 /// U+FFFD. An `event_source` other than `line` and `bot` counts as unstated. `data` is looked at
-/// only for a move (type 89): with other types it means other things (`connect-api.md` 3.5).
+/// only for a move (type 89) and a hand-over to the bot (200): with other types it means other
+/// things (`connect-api.md` 3.5).
+///
+/// What no treatment depends on costs nothing but itself when it has an odd form: the current
+/// specialist, the file, the redirect, a change of the directory.
 ///
 /// # Errors
 ///
@@ -44,19 +74,24 @@ const EVENT: &[Known] = &[
 pub fn read_event(body: &[u8]) -> Result<Event, Unreadable> {
     let mut fields = pick(body, EVENT)?;
     let message_type = fields.whole("message_type")?;
-    let movement = match message_type {
-        Some(MOVED) => fields.object("data")?.map(read_movement).transpose()?,
-        _ => None,
-    };
-    // A file that cannot be read must not keep from us what its event says of the treatment.
-    let file = fields.object("file").ok().flatten();
-    let file_name = file.and_then(|mut file| file.text("file_name").ok().flatten());
-    let initialized_at = match fields.object("treatment")? {
-        Some(mut treatment) => treatment.time("initialized_at")?,
-        None => None,
-    };
+    let (mut movement, mut redirect, mut file) = (None, None, None);
+    match message_type {
+        Some(MOVED) => movement = fields.object("data")?.map(read_movement).transpose()?,
+        Some(GIVEN_TO_BOT) => {
+            redirect = fields.object("data").ok().flatten().and_then(read_redirect);
+        }
+        Some(FILE) => file = fields.object("file").ok().flatten().map(read_file),
+        _ => {}
+    }
+    let (mut initialized_at, mut current_specialist) = (None, None);
+    if let Some(mut treatment) = fields.object("treatment")? {
+        initialized_at = treatment.time("initialized_at")?;
+        current_specialist = treatment.id("current_specialist").ok().flatten().map(UserId::new);
+    }
+    let family = fields.id("event_type")?;
+    let directory = directory::read_change(family.as_deref(), &mut fields).map(Box::new);
     Ok(Event {
-        family: fields.id("event_type")?,
+        family,
         source: match fields.id("event_source")?.as_deref() {
             Some("line") => EventSource::Line,
             Some("bot") => EventSource::Bot,
@@ -70,9 +105,12 @@ pub fn read_event(body: &[u8]) -> Result<Event, Unreadable> {
         author: fields.id("author_id")?.map(UserId::new),
         treatment: fields.id("treatment_id")?.map(TreatmentId::new),
         text: fields.text("text")?,
-        file_name,
         movement,
         initialized_at,
+        current_specialist,
+        file,
+        redirect,
+        directory,
     })
 }
 
@@ -87,6 +125,30 @@ fn read_movement(mut data: Picked) -> Result<Movement, Unreadable> {
         line: data.id("line_id")?.map(LineId::new),
         treatment: data.id("treatment_id")?.map(TreatmentId::new),
     })
+}
+
+/// Reads the scenario point of a hand-over to the bot.
+fn read_redirect(mut data: Picked) -> Option<String> {
+    filled(&mut data, "redirect")
+}
+
+/// Reads what is known of a file.
+fn read_file(mut file: Picked) -> SentFile {
+    SentFile {
+        id: file.id("file_id").ok().flatten(),
+        name: filled(&mut file, "file_name"),
+        url: filled(&mut file, "file_path"),
+        bytes: file.whole("file_size").ok().flatten().and_then(|size| u64::try_from(size).ok()),
+        comment: filled(&mut file, "comment"),
+        preview_url: filled(&mut file, "preview_link"),
+        preview_hi_url: filled(&mut file, "preview_link_hi"),
+        preview_hi_size: filled(&mut file, "preview_hi_sizes"),
+    }
+}
+
+/// A text that is one and not empty.
+fn filled(fields: &mut Picked, name: &str) -> Option<String> {
+    fields.text(name).ok().flatten().filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

@@ -8,13 +8,17 @@
 //! an error.
 
 mod answer;
+mod directory;
 mod event;
 mod pick;
 mod request;
 
-pub use answer::{Listing, NotAList, read_lines, read_treatments};
+pub use answer::{Listing, NotAList, read_treatments};
+pub use directory::{
+    read_competences, read_ids, read_lines, read_people, read_person, read_subscriptions,
+};
 pub use event::read_event;
-pub use request::{send_message, set_hook};
+pub use request::{appoint, command, drop_treatment, file_meta, reroute, send_message, set_hook};
 
 pub(super) use answer::read_words;
 

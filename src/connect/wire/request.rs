@@ -3,27 +3,106 @@
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
-use crate::connect::{BackAuth, HookKind, OutgoingMessage, SendMode};
-use crate::core::id::LineId;
+use crate::connect::outgoing::Manner;
+use crate::connect::{BackAuth, ChatAddress, HookKind, OutgoingFile, OutgoingMessage, SendMode};
+use crate::core::id::{LineId, UserId};
+use crate::core::keyboard::{Button, Keyboard};
 
 /// The body of `POST /v1/line/send/message/` (`connect-api.md` 4.1).
-///
-/// In bot mode `general_settings` keeps the line's own rules of closing: without it the platform
-/// closes the treatment after an hour.
 pub fn send_message(message: &OutgoingMessage) -> String {
+    let mut body = manner(message.manner());
+    put(&mut body, "text", message.text.as_str());
+    Value::Object(body).to_string()
+}
+
+/// The part `meta` of `POST /v1/line/send/file/` and `/image/` (`connect-api.md` 4.2).
+pub fn file_meta(file: &OutgoingFile) -> String {
+    let mut body = manner(file.manner());
+    put(&mut body, "file_name", file.file_name.as_str());
+    if let Some(comment) = &file.comment {
+        put(&mut body, "comment", comment.as_str());
+    }
+    Value::Object(body).to_string()
+}
+
+/// What a message and a file say alike. Flags that are off are left out.
+fn manner(manner: Manner<'_>) -> Map<String, Value> {
     let mut body = Map::new();
-    put(&mut body, "line_id", message.line.as_str());
-    put(&mut body, "user_id", message.user.as_str());
-    if let Some(author) = &message.author {
+    put(&mut body, "line_id", manner.line.as_str());
+    put(&mut body, "user_id", manner.user.as_str());
+    if let Some(author) = manner.author {
         put(&mut body, "author_id", author.as_str());
     }
-    put(&mut body, "text", message.text.as_str());
-    let flag = match message.mode {
-        SendMode::Bot => "general_settings",
-        SendMode::Specialist => "bot_as_spec",
+    let flag = match (manner.notification_only, manner.mode) {
+        (true, _) => Some("notification_only"),
+        (false, SendMode::Specialist) => Some("bot_as_spec"),
+        (false, SendMode::Bot) => manner.general_settings.then_some("general_settings"),
     };
-    put(&mut body, flag, true);
+    if let Some(flag) = flag {
+        put(&mut body, flag, true);
+    }
+    if let Some(keyboard) = manner.keyboard {
+        put(&mut body, "keyboard", rows(keyboard));
+    }
+    body
+}
+
+/// A keyboard as rows of buttons (`connect-api.md` 4.1).
+fn rows(keyboard: &Keyboard) -> Value {
+    keyboard.0.iter().map(|row| row.iter().map(button).collect::<Value>()).collect()
+}
+
+fn button(button: &Button) -> Value {
+    let mut body = Map::new();
+    if let Some(id) = &button.id {
+        put(&mut body, "id", id.as_str());
+    }
+    put(&mut body, "text", button.text.as_str());
+    Value::Object(body)
+}
+
+/// The body of a command that names nothing but the chat: `drop/keyboard` and `appoint/start`
+/// (`connect-api.md` 4.3, 4.5).
+pub fn command(chat: &ChatAddress) -> String {
+    Value::Object(address(chat)).to_string()
+}
+
+/// The body of `POST /v1/line/drop/treatment/` (`connect-api.md` 4.4).
+pub fn drop_treatment(chat: &ChatAddress, author: Option<&UserId>) -> String {
+    let mut body = address(chat);
+    put_author(&mut body, author);
     Value::Object(body).to_string()
+}
+
+/// The body of `POST /v1/line/appoint/spec/` (`connect-api.md` 4.6).
+pub fn appoint(chat: &ChatAddress, specialist: &UserId, author: Option<&UserId>) -> String {
+    let mut body = address(chat);
+    put(&mut body, "spec_id", specialist.as_str());
+    put_author(&mut body, author);
+    Value::Object(body).to_string()
+}
+
+/// The body of `POST /v1/line/reroute/` (`connect-api.md` 4.7).
+pub fn reroute(chat: &ChatAddress, to: &LineId, quote: Option<&str>) -> String {
+    let mut body = address(chat);
+    put(&mut body, "to_line_id", to.as_str());
+    if let Some(quote) = quote {
+        put(&mut body, "quote", quote);
+    }
+    Value::Object(body).to_string()
+}
+
+fn address(chat: &ChatAddress) -> Map<String, Value> {
+    let mut body = Map::new();
+    put(&mut body, "line_id", chat.line.as_str());
+    put(&mut body, "user_id", chat.user.as_str());
+    body
+}
+
+fn put_author(body: &mut Map<String, Value>, author: Option<&UserId>) {
+    if let Some(author) = author {
+        put(body, "author_id", author.as_str());
+    }
 }
 
 /// The body of `POST /v1/hook/` (`connect-api.md` 2.1). It holds the secret of `auth`.
@@ -75,6 +154,9 @@ mod tests {
             user: "u".into(),
             author: Some("s".into()),
             mode: SendMode::Bot,
+            notification_only: false,
+            general_settings: true,
+            keyboard: None,
             text: "Оплата №7 \"x\"\n".to_owned(),
             deadline: Time::default(),
         };

@@ -73,6 +73,10 @@ impl Broadcast {
                 treatment: treatment.map(|number| names.treatment(number)),
             }),
             initialized_at: self.initialized_at,
+            current_specialist: None,
+            file: None,
+            redirect: None,
+            directory: None,
         }
     }
 }
@@ -181,7 +185,6 @@ impl Platform {
             treatment: number,
             says_treatment: true,
             number: None,
-            file_name: None,
             movement: None,
             other_side: None,
             initialized_at,

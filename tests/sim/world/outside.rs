@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use freeline::connect::{Chat, HookKind, OpenTreatment, OutgoingMessage, PlatformLine, SendMode};
-use freeline::core::id::LineId;
+use freeline::connect::{
+    Chat, ChatAddress, Competence, HookKind, OpenTreatment, OutgoingFile, OutgoingMessage, Person,
+    PlatformLine, SendMode, Subscription,
+};
+use freeline::core::id::{LineId, UserId};
 use freeline::core::outcome::{Answer, NotDone};
 use freeline::core::time::{Span, Time};
 use freeline::mail::{Delivery, Mail, Mailer};
@@ -124,6 +127,69 @@ impl Chat for SimChat {
         };
         self.call(names, work).await
     }
+
+    // Nobody in this world converses: these are never called, and never get anywhere.
+
+    async fn send_file(&self, _: &OutgoingFile) -> Answer {
+        nobody()
+    }
+
+    async fn drop_keyboard(&self, _: &ChatAddress) -> Answer {
+        nobody()
+    }
+
+    async fn drop_treatment(&self, _: &ChatAddress, _: Option<&UserId>) -> Answer {
+        nobody()
+    }
+
+    async fn appoint_any(&self, _: &ChatAddress) -> Answer {
+        nobody()
+    }
+
+    async fn appoint(&self, _: &ChatAddress, _: &UserId, _: Option<&UserId>) -> Answer {
+        nobody()
+    }
+
+    async fn reroute(&self, _: &ChatAddress, _: &LineId, _: Option<&str>) -> Answer {
+        nobody()
+    }
+
+    async fn list_subscriptions(
+        &self,
+        _: Option<&UserId>,
+        _: Option<&LineId>,
+    ) -> Result<Vec<Subscription>, Answer> {
+        Err(nobody())
+    }
+
+    async fn list_subscribers(&self) -> Result<Vec<Person>, Answer> {
+        Err(nobody())
+    }
+
+    async fn subscriber(&self, _: &UserId) -> Result<Person, Answer> {
+        Err(nobody())
+    }
+
+    async fn list_specialists(&self, _: Option<&LineId>) -> Result<Vec<Person>, Answer> {
+        Err(nobody())
+    }
+
+    async fn available_specialists(&self, _: &LineId) -> Result<Vec<UserId>, Answer> {
+        Err(nobody())
+    }
+
+    async fn list_competences(
+        &self,
+        _: Option<&UserId>,
+        _: Option<&LineId>,
+    ) -> Result<Vec<Competence>, Answer> {
+        Err(nobody())
+    }
+}
+
+/// The answer to a call that this world does not have.
+fn nobody() -> Answer {
+    not_done(NotDone::NeverConnected("connection refused".to_owned()))
 }
 
 /// The letters that the mail server took, counted by their ids.

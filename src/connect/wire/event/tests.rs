@@ -55,9 +55,12 @@ fn a_users_first_message_is_read_in_full() {
             author: Some("55555555-0000-4000-8000-000000000009".into()),
             treatment: Some("33333333-cccc-4ccc-8ccc-000000000001".into()),
             text: Some("Hello".to_owned()),
-            file_name: None,
         movement: None,
             initialized_at: None,
+            current_specialist: None,
+            file: None,
+            redirect: None,
+            directory: None,
         }
     );
 }
@@ -283,4 +286,78 @@ proptest! {
         let cut = cut.min(body.len());
         prop_assert_eq!(read_event(&body.as_bytes()[..body.len() - cut]), Err(Unreadable::NotAnObject));
     }
+}
+
+#[test]
+fn a_file_is_read_as_far_as_it_can_be() {
+    let body = with(
+        70,
+        json!({"file":{"file_id":"f","file_name":"scan.png","file_size":12345,
+        "file_path":"https://f/x","comment":"look","preview_link":"https://f/p",
+        "preview_link_hi":"https://f/h","preview_hi_sizes":"500x326"}}),
+    );
+    let event = read(&body).unwrap();
+    let text = |text: &str| Some(text.to_owned());
+    let file = SentFile {
+        id: text("f"),
+        name: text("scan.png"),
+        url: text("https://f/x"),
+        bytes: Some(12_345),
+        comment: text("look"),
+        preview_url: text("https://f/p"),
+        preview_hi_url: text("https://f/h"),
+        preview_hi_size: text("500x326"),
+    };
+    assert_eq!(event.file.as_ref(), Some(&file));
+    let shown = format!("{event:?}");
+    assert!(
+        !shown.contains("scan") && !shown.contains("look") && !shown.contains("https"),
+        "{shown}"
+    );
+
+    let odd = json!({"file":{"file_id":["f"],"file_name":7,"file_size":-1,"preview_link":""}});
+    let file = read(&with(70, odd)).unwrap().file.unwrap();
+    assert_eq!((file.id, file.name, file.bytes, file.preview_url), (None, None, None, None));
+    for odd in [json!({"file":null}), json!({"file":"x"}), json!({"file":[1]}), json!({})] {
+        assert_eq!(read(&with(70, odd)).unwrap().file, None);
+    }
+    let elsewhere = json!({"file":{"file_id":"f"}});
+    assert_eq!(read(&with(1, elsewhere)).unwrap().file, None, "only type 70 has a file");
+}
+
+#[test]
+fn who_has_the_treatment_is_read() {
+    let specialist = Some("55555555-0000-4000-8000-000000000009".into());
+    for code in [80, 81] {
+        assert_eq!(read(&common(code)).unwrap().assigned_specialist(), specialist.as_ref());
+    }
+    for code in [1, 82, 83, 86, 200] {
+        assert_eq!(read(&common(code)).unwrap().assigned_specialist(), None, "{code}");
+    }
+    let treatment = |who: Value| json!({"treatment":{"treatment_id":"t","current_specialist":who}});
+    let event = read(&with(84, treatment(json!("new")))).unwrap();
+    assert_eq!(event.assigned_specialist(), Some(&"new".into()));
+    assert_eq!(event.current_specialist, Some("new".into()));
+    for odd in [json!(null), json!(""), json!(5), json!({"x":1})] {
+        assert_eq!(read(&with(84, treatment(odd))).unwrap().current_specialist, None);
+    }
+}
+
+#[test]
+fn a_hand_over_to_the_bot_names_a_scenario_point() {
+    let redirect = |data| read(&with(200, json!({"data":data}))).unwrap().redirect;
+    let point = Some("hours,level:1".to_owned());
+    assert_eq!(redirect(json!({"redirect":"hours,level:1"})), point);
+    for odd in [json!(null), json!({}), json!({"redirect":5}), json!("x"), json!({"redirect":""})] {
+        assert_eq!(redirect(odd), None);
+    }
+    let moved = json!({"data":{"direction":"to","line_id":"B","redirect":"x"}});
+    assert_eq!(read(&with(89, moved)).unwrap().redirect, None);
+}
+
+#[test]
+fn what_people_wrote_is_not_shown() {
+    let event = read(&with(1, json!({"text":"hidden"}))).unwrap();
+    let point = read(&with(200, json!({"data":{"redirect":"hidden"}}))).unwrap();
+    assert!(!format!("{event:?} {point:?}").contains("hidden"));
 }
