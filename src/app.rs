@@ -31,6 +31,7 @@ use crate::store::{self, Rules, Store};
 use crate::telemetry::Chain;
 use crate::wake::{Wake, Worker};
 use crate::worker::auditor::Auditor;
+use crate::worker::courier::{self, Courier};
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::hooks::HookPolicy;
 use crate::worker::intake::Intake;
@@ -62,6 +63,7 @@ pub struct App {
     intake: Arc<Intake>,
     dispatcher: Arc<Dispatcher>,
     sender: Arc<Sender>,
+    courier: Arc<Courier>,
     notifier: Arc<Notifier>,
     reconciler: Arc<Reconciler>,
     auditor: Arc<Auditor>,
@@ -89,12 +91,14 @@ impl App {
         let mailer = mailer(settings, &clock)?;
         let chat = connect_client(&settings.connect, &settings.hook, &clock, &tasks)?;
         let chat: Arc<dyn Chat> = Arc::new(chat);
+        let watched = WatchedChat::new(chat, Arc::clone(&health), Arc::clone(&clock));
+        let chat: Arc<dyn Chat> = Arc::new(watched);
         let store = open_store(&settings.database, rules(settings), wake.clone(), &tasks).await?;
         // Settings may name another user or specialist than at the last start.
         recheck_all(&*store).await.context("could not look at the waiting payments")?;
         let parts = Parts {
             store: Arc::clone(&store),
-            chat: Arc::new(WatchedChat::new(chat, Arc::clone(&health), Arc::clone(&clock))),
+            chat: Arc::clone(&chat),
             mailer,
             clock: Arc::clone(&clock),
             health: Arc::clone(&health),
@@ -109,6 +113,7 @@ impl App {
         let reconciler = Reconciler::new(parts.clone(), policy(settings), check_every, is_alone);
         let router = http::router(http::Context::new(http::Parts {
             store,
+            chat,
             clock,
             ids,
             health,
@@ -117,11 +122,13 @@ impl App {
             api_tokens: &settings.http.api_tokens,
             hook_auth: &settings.hook.auth,
             mail_configured: settings.mail.is_some(),
+            default_mode: mode,
         }));
         Ok(Self {
             intake: Arc::new(Intake(parts.clone())),
             dispatcher: Arc::new(Dispatcher(parts.clone())),
             sender: Arc::new(Sender::new(parts.clone(), mode, wake.clone())),
+            courier: Arc::new(Courier::new(parts.clone(), wake.clone())),
             notifier: Arc::new(Notifier(parts.clone())),
             reconciler: Arc::new(reconciler),
             auditor: Arc::new(Auditor::new(parts.clone(), findings)),
@@ -217,6 +224,9 @@ impl App {
         for _ in 0..LANES {
             spawn("sender", Worker::Sender, Arc::<Sender>::clone(&self.sender));
         }
+        for _ in 0..courier::LANES {
+            spawn("courier", Worker::Courier, Arc::<Courier>::clone(&self.courier));
+        }
         spawn("notifier", Worker::Notifier, Arc::<Notifier>::clone(&self.notifier));
         spawn("auditor", Worker::Auditor, Arc::<Auditor>::clone(&self.auditor));
         self.spawn_reconciler();
@@ -246,8 +256,14 @@ impl App {
     ///
     /// Answers how many steps that took, at most `steps_max`.
     pub async fn drain(&self, steps_max: usize) -> store::Result<usize> {
-        let workers: [&dyn Step; 5] =
-            [&*self.reconciler, &*self.intake, &*self.dispatcher, &*self.sender, &*self.notifier];
+        let workers: [&dyn Step; 6] = [
+            &*self.reconciler,
+            &*self.intake,
+            &*self.dispatcher,
+            &*self.sender,
+            &*self.courier,
+            &*self.notifier,
+        ];
         let mut steps = 0;
         while steps < steps_max {
             let mut did = false;

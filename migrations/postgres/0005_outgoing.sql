@@ -86,3 +86,25 @@ CREATE TABLE file_pieces (
     body    BYTEA NOT NULL,
     PRIMARY KEY (file_id, place)
 );
+
+-- Which lines are open to whom, as the platform says.
+CREATE TABLE subscriptions (
+    user_id    TEXT COLLATE "C" NOT NULL,
+    line_id    TEXT COLLATE "C" NOT NULL,
+    expires_at BIGINT,
+    PRIMARY KEY (user_id, line_id)
+);
+-- Whose subscriptions are known as a whole: since when, and when an event changed them last.
+CREATE TABLE subscribers (
+    user_id    TEXT COLLATE "C" PRIMARY KEY,
+    asked_at   BIGINT,
+    changed_at BIGINT NOT NULL
+);
+-- The lines that the platform knows, ours and others.
+CREATE TABLE platform_lines (
+    line_id   TEXT COLLATE "C" PRIMARY KEY,
+    name      TEXT COLLATE "C" NOT NULL,
+    allow_bot BIGINT NOT NULL CHECK (allow_bot IN (0, 1)),
+    hook_bot  TEXT COLLATE "C",
+    seen_at   BIGINT NOT NULL
+);

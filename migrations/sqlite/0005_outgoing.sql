@@ -86,3 +86,25 @@ CREATE TABLE file_pieces (
     body    BLOB NOT NULL,
     PRIMARY KEY (file_id, place)
 ) STRICT;
+
+-- Which lines are open to whom, as the platform says.
+CREATE TABLE subscriptions (
+    user_id    TEXT NOT NULL,
+    line_id    TEXT NOT NULL,
+    expires_at INTEGER,
+    PRIMARY KEY (user_id, line_id)
+) STRICT;
+-- Whose subscriptions are known as a whole: since when, and when an event changed them last.
+CREATE TABLE subscribers (
+    user_id    TEXT PRIMARY KEY,
+    asked_at   INTEGER,
+    changed_at INTEGER NOT NULL
+) STRICT;
+-- The lines that the platform knows, ours and others.
+CREATE TABLE platform_lines (
+    line_id   TEXT PRIMARY KEY,
+    name      TEXT NOT NULL,
+    allow_bot INTEGER NOT NULL CHECK (allow_bot IN (0, 1)),
+    hook_bot  TEXT,
+    seen_at   INTEGER NOT NULL
+) STRICT;

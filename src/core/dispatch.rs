@@ -397,7 +397,8 @@ fn not_done(
     dispatch.failures += i64::from(backoff.is_some());
     let wait = backoff.map_or(Span::ZERO, |backoff| backoff.after(dispatch.failures));
     dispatch.due_at = now.plus(retry_after.unwrap_or(Span::ZERO).max(wait));
-    let reason = Reason::on_line(ReasonCode::TryAgain, dispatch.line.clone()).saying(why.to_string());
+    let reason =
+        Reason::on_line(ReasonCode::TryAgain, dispatch.line.clone()).saying(why.to_string());
     // A platform that is down for an hour must not fill the timeline: one entry says it all.
     if payment.reason.code == ReasonCode::TryAgain {
         payment.reason = reason;

@@ -226,10 +226,10 @@ fn apply_echo(view: &mut View, event: &Event, sign: &Sign) {
             here && d.echo.is_none() && d.claimed_at.is_some()
         });
         let named = event.treatment.as_ref().and_then(|id| view.treatments.follow(id));
-        let names = |d: &Dispatch| {
+        let is_in_it = |d: &Dispatch| {
             named.is_some_and(|treatment| d.treatment.as_ref() == Some(&treatment.id))
         };
-        let chosen = unheard.max_by_key(|d| (names(d), d.treatment.is_none(), d.id));
+        let chosen = unheard.max_by_key(|d| (is_in_it(d), d.treatment.is_none(), d.id));
         let Some(id) = chosen.map(|d| d.id) else { continue };
         let there = || view.treatments.at(&sign.line, &sign.user, sign.at).map(|at| at.id.clone());
         let treatment = event.treatment.clone().or_else(there);

@@ -59,10 +59,10 @@ impl NotDone {
     pub const fn backoff(&self) -> Option<Backoff> {
         match self {
             Self::NoBudget | Self::TooLate | Self::Stopping => None,
-            // A disk that is full or away may come back.
-            Self::NoFile(_) => Some(Backoff::PLATFORM),
+
             Self::NeverConnected(_) => Some(Backoff::ABSENT),
-            Self::RateLimited | Self::Unauthorized => Some(Backoff::PLATFORM),
+            // A disk that does not give a file may come back as well.
+            Self::RateLimited | Self::Unauthorized | Self::NoFile(_) => Some(Backoff::PLATFORM),
         }
     }
 }

@@ -80,8 +80,8 @@ pub(super) async fn assign(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let asked = read(&body, &["specialist_id", "author_id"], |fields| {
-        let (specialist, author) = (fields.id("specialist_id"), fields.id("author_id"));
-        Some(Asked { specialist, author, ..Asked::default() })
+        let (author, specialist) = (fields.id("author_id"), fields.id("specialist_id"));
+        Some(Asked { author, specialist, ..Asked::default() })
     })?;
     take_in(&context, &headers, path_id(treatment_id, "treatment")?, OutgoingKind::Assign, asked)
         .await

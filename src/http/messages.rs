@@ -18,6 +18,7 @@ use crate::http::outgoing::{self, OutgoingOut, mode_name};
 use crate::http::page::{self, Page};
 use crate::http::payments::read_reason;
 use crate::http::problem::{Code, Problem};
+use crate::http::users;
 use crate::store::{NewOutgoing, OutgoingFilter, OutgoingRecord};
 
 /// The fields of a message that comes in.
@@ -76,7 +77,8 @@ fn asked(value: &Value, default_mode: SendMode, errors: &Errors) -> Option<Asked
     let text = fields.required_text("text", TEXT_CHARS);
     let author = fields.id("author_id");
     let keyboard = keyboard(value, &fields, errors);
-    let mode = fields.parsed("mode", "\"bot\" or \"specialist\"", default_mode, parse_mode);
+    let expected = "\"bot\" or \"specialist\"";
+    let mode = fields.parsed("mode", expected, default_mode, parse_mode);
     let notification_only = fields.flag("notification_only", false);
     let is_bot = mode == Some(SendMode::Bot) && notification_only != Some(true);
     let general_settings = fields.flag("general_settings", is_bot);
@@ -102,8 +104,10 @@ fn asked(value: &Value, default_mode: SendMode, errors: &Errors) -> Option<Asked
     })
 }
 
-pub(super) fn parse_mode(text: &str) -> Option<SendMode> {
-    [SendMode::Bot, SendMode::Specialist].into_iter().find(|mode| mode_name(*mode) == text)
+fn parse_mode(text: &str) -> Result<SendMode, String> {
+    let mut known = [SendMode::Bot, SendMode::Specialist].into_iter();
+    let found = known.find(|mode| mode_name(*mode) == text);
+    found.ok_or_else(|| format!("\"{text}\" is no mode; expected \"bot\" or \"specialist\""))
 }
 
 /// Rows of buttons; `None` as well where something is wrong, which is told.
@@ -148,13 +152,13 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let value = parse_json(&body)?;
     let asked = read(&value, context.default_mode)?;
-    let content = content(&asked, value.get("keyboard").filter(|keyboard| !keyboard.is_null()))?;
+    let said = content(&asked, value.get("keyboard").filter(|keyboard| !keyboard.is_null()))?;
     let line = line_of(&context, &asked).await?;
     let id = OutgoingId::new(context.ids.uuid(context.clock.now()));
     let new = NewOutgoing {
         id,
         key: Some(asked.key),
-        content,
+        content: said,
         kind: OutgoingKind::Text,
         line,
         user: asked.user,
@@ -193,7 +197,7 @@ fn content(asked: &Asked, keyboard: Option<&Value>) -> Result<String, Problem> {
 async fn line_of(context: &Context, asked: &Asked) -> Result<LineId, Problem> {
     match &asked.line {
         Some(line) => Ok(line.clone()),
-        None => users::only_line(context, &asked.user, &asked.key).await,
+        None => users::only_line(context, &asked.user).await,
     }
 }
 

@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{ApiToken, HookAuth};
+use crate::connect::Chat;
+use crate::core::dispatch::SendMode;
 use crate::findings::Findings;
 use crate::health::Health;
 use crate::ids::Ids;
 use crate::lifecycle::Tasks;
 use crate::store::Store;
 
+mod actions;
 mod arrival;
 mod auth;
 mod callback;
@@ -25,6 +28,8 @@ mod health;
 mod keeper;
 mod lines;
 mod log;
+mod messages;
+mod outgoing;
 mod page;
 mod patience;
 mod payments;
@@ -36,6 +41,7 @@ mod routes;
 mod server;
 mod status;
 mod treatments;
+mod users;
 
 pub use directory::parse_directory;
 pub use routes::router;
@@ -45,6 +51,8 @@ pub use server::serve;
 pub struct Parts<'a> {
     /// The tables.
     pub store: Arc<dyn Store>,
+    /// The platform.
+    pub chat: Arc<dyn Chat>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// New identifiers.
@@ -61,12 +69,15 @@ pub struct Parts<'a> {
     pub hook_auth: &'a HookAuth,
     /// Whether notices can be sent.
     pub mail_configured: bool,
+    /// How messages are written when nobody says.
+    pub default_mode: SendMode,
 }
 
 /// What every handler works with.
 #[derive(Clone)]
 pub struct Context {
     store: Arc<dyn Store>,
+    chat: Arc<dyn Chat>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     health: Arc<Health>,
@@ -76,6 +87,7 @@ pub struct Context {
     callback: Arc<auth::CallbackAuth>,
     keeper: keeper::EventKeeper,
     mail_configured: bool,
+    default_mode: SendMode,
 }
 
 impl Context {
@@ -86,12 +98,14 @@ impl Context {
             tokens: Arc::new(auth::Tokens::new(parts.api_tokens)),
             callback: Arc::new(auth::CallbackAuth::new(parts.hook_auth)),
             store: parts.store,
+            chat: parts.chat,
             clock: parts.clock,
             ids: parts.ids,
             health: parts.health,
             findings: parts.findings,
             tasks: parts.tasks,
             mail_configured: parts.mail_configured,
+            default_mode: parts.default_mode,
         }
     }
 }

@@ -188,16 +188,12 @@ pub(super) async fn take_in(
 }
 
 fn conflict(key: Option<&str>, id: &OutgoingId) -> Problem {
-    match key {
-        Some(key) => {
-            let detail = format!("the key \"{key}\" was used for the message {id}, which differs");
-            Problem::new(Code::KeyConflict, detail)
-        }
-        None => {
-            let detail = format!("{id} is under way for this treatment, and differs; wait for it");
-            Problem::new(Code::ActionUnderWay, detail)
-        }
+    if let Some(key) = key {
+        let detail = format!("the key \"{key}\" was used for the message {id}, which differs");
+        return Problem::new(Code::KeyConflict, detail);
     }
+    let detail = format!("{id} is under way for this treatment, and differs; wait for it");
+    Problem::new(Code::ActionUnderWay, detail)
 }
 
 /// How long the request is willing to wait: `Prefer: wait=5`.

@@ -75,6 +75,8 @@ problem_codes! {
     WrongState = "wrong_state", CONFLICT, "Not possible in this state";
     /// The payment's message is under way at this moment.
     BeingSent = "being_sent", CONFLICT, "Being sent at this moment";
+    /// The platform does not answer, or not as it should.
+    PlatformUnavailable = "platform_unavailable", BAD_GATEWAY, "The platform does not answer";
     /// We cannot do it now; try again.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not available now";
     /// A mistake of ours.
@@ -102,11 +104,19 @@ pub(super) struct Problem {
     code: Code,
     detail: String,
     errors: Vec<FieldError>,
+    lines: Vec<NamedLine>,
+}
+
+/// A line to choose.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct NamedLine {
+    line_id: String,
+    name: Option<String>,
 }
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new() }
+        Self { code, detail: detail.into(), errors: Vec::new(), lines: Vec::new() }
     }
 
     /// There is no such entry.
@@ -121,7 +131,13 @@ impl Problem {
             [only] => only.message.clone(),
             _ => format!("{} fields are wrong, see errors", errors.len()),
         };
-        Self { code: Code::ValidationFailed, detail, errors }
+        Self { code: Code::ValidationFailed, detail, errors, lines: Vec::new() }
+    }
+
+    /// The same with lines to choose from, by id and name.
+    pub(super) fn with_lines(mut self, lines: Vec<(String, Option<String>)>) -> Self {
+        self.lines = lines.into_iter().map(|(line_id, name)| NamedLine { line_id, name }).collect();
+        self
     }
 
     #[cfg(test)]
@@ -159,6 +175,8 @@ struct Body<'a> {
     request_id: Option<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    lines: &'a [NamedLine],
 }
 
 impl IntoResponse for Problem {
@@ -171,6 +189,7 @@ impl IntoResponse for Problem {
             code: self.code.as_str(),
             request_id: super::log::current_request_id(),
             errors: &self.errors,
+            lines: &self.lines,
         };
         let json = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (self.code.status(), json).into_response();

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use super::{Context, Parts, directory, events, lines, payments, status, treatments};
 use crate::clock::{Clock, ManualClock};
 use crate::config::HookAuth;
+use crate::connect::BackAuth;
+use crate::connect::budget::{Budget, Rate};
+use crate::connect::client::{ConnectClient, ConnectSettings, Timeouts};
 use crate::connect::wire;
 use crate::core::dispatch::{Policy, SendMode};
 use crate::core::time::{Span, Time};
@@ -41,7 +44,20 @@ impl Service {
         let store: Arc<dyn Store> = Arc::new(store);
         let start = Time::parse_rfc3339("2026-03-05T11:07:00Z").unwrap();
         let clock = Arc::new(ManualClock::new(start));
+        let platform = ConnectSettings {
+            // Nobody is there.
+            base_url: "http://127.0.0.1:9".parse().unwrap(),
+            login: "freeline".to_owned(),
+            password: "secret".into(),
+            hook_url: "http://127.0.0.1:9/connect/hook/".to_owned(),
+            hook_auth: BackAuth::None,
+            timeouts: Timeouts::default(),
+        };
+        let budget = Budget::new(&Rate::parse("20/s").unwrap());
+        let watch = Arc::<ManualClock>::clone(&clock);
         let context = Context::new(Parts {
+            chat: Arc::new(ConnectClient::new(platform, budget, watch).unwrap()),
+            default_mode: SendMode::Bot,
             findings: Arc::default(),
             store: Arc::clone(&store),
             clock: Arc::<ManualClock>::clone(&clock),

@@ -13,8 +13,8 @@ use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::http::problem::{Code, Problem};
 use crate::http::{
-    Context, arrival, auth, callback, directory, events, health, lines, log, payments, status,
-    treatments,
+    Context, actions, arrival, auth, callback, directory, events, health, lines, log, messages,
+    payments, status, treatments, users,
 };
 
 /// Where the platform posts its events.
@@ -64,7 +64,19 @@ fn api(context: &Context) -> Router<Context> {
         .route("/payments/{id}/release", post(payments::release))
         .route("/payments/{id}/cancel", post(payments::cancel))
         .route("/payments/{id}/retry", post(payments::retry))
+        .route("/messages", get(messages::list).post(messages::create))
+        .route("/messages/{id}", get(messages::show))
+        .route("/messages/{id}/cancel", post(messages::cancel))
+        .route("/messages/{id}/retry", post(messages::retry))
+        .route("/actions", get(actions::list))
+        .route("/actions/{id}", get(actions::show))
+        .route("/actions/{id}/cancel", post(actions::cancel))
+        .route("/actions/{id}/retry", post(actions::retry))
+        .route("/users/{user_id}/lines", get(users::lines))
         .route("/treatments", get(treatments::list))
+        .route("/treatments/{treatment_id}/close", post(actions::close))
+        .route("/treatments/{treatment_id}/transfer", post(actions::transfer))
+        .route("/treatments/{treatment_id}/assign", post(actions::assign))
         .route("/treatments/{treatment_id}", get(treatments::show))
         .route("/treatments/{treatment_id}/messages", get(treatments::messages))
         .route("/events", get(events::list))

@@ -19,6 +19,7 @@ use crate::core::occupancy::Listed;
 use crate::core::outcome::Answer;
 use crate::core::outgoing::{OutgoingCommand, OutgoingCommandRefused};
 use crate::core::payment::{Command, CommandRefused};
+use crate::core::platform::{PlatformLine, Subscription};
 use crate::core::time::{Span, Time};
 
 pub use error::StoreError;
@@ -226,6 +227,23 @@ pub trait Store: Send + Sync {
 
     /// Settles doubts about messages whose echo has not come; answers how many were looked at.
     async fn settle_outgoing(&self, now: Time) -> Result<usize>;
+
+    // --- who may write where --------------------------------------------------------------------
+
+    /// The lines open to a user, ours first; `None` if the platform has to be asked.
+    async fn lines_of_user(&self, user: &UserId, now: Time) -> Result<Option<Vec<UserLine>>>;
+
+    /// Writes down what the platform listed for a user when it was asked at `requested_at`; `false`
+    /// if an event has told something newer meanwhile, and nothing was written.
+    async fn put_lines_of_user(
+        &self,
+        user: &UserId,
+        listed: &[Subscription],
+        requested_at: Time,
+    ) -> Result<bool>;
+
+    /// Remembers lines that the platform listed.
+    async fn put_platform_lines(&self, lines: &[PlatformLine], now: Time) -> Result<()>;
 
     // --- notices ------------------------------------------------------------------------------
 

@@ -743,3 +743,27 @@ pub struct ClaimedOutgoing {
     /// What is to be sent.
     pub given: NewOutgoing,
 }
+
+/// A line that is open to a user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UserLine {
+    /// Its id.
+    pub line: LineId,
+    /// Its name, as far as it is known.
+    pub name: Option<String>,
+    /// What it is to us, if our directory has it.
+    pub ours: Option<LineOfOurs>,
+    /// Whether the bot hook on it is ours, so that we may write as the bot.
+    pub bot_connected: bool,
+    /// Until when it is open to the user.
+    pub expires_at: Option<Time>,
+}
+
+/// What our directory knows of a line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LineOfOurs {
+    /// Whose it is.
+    pub manager: ManagerId,
+    /// Its occupancy.
+    pub state: LineState,
+}

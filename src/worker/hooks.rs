@@ -66,6 +66,7 @@ pub async fn sync(
     if !tick().await? {
         return Ok(Synced::Partly);
     }
+    store.put_platform_lines(&listed, clock.now()).await?;
     let listed: BTreeMap<LineId, PlatformLine> =
         listed.into_iter().map(|line| (line.line.clone(), line)).collect();
     let mut synced = Synced::Whole;

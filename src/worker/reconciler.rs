@@ -267,7 +267,9 @@ impl Reconciler {
         }
         let sent = store.expire_outgoing(now, survivor).await?;
         if sent > 0 {
-            tracing::warn!("{sent} messages or changes of treatments are in doubt: their sender vanished");
+            tracing::warn!(
+                "{sent} messages or changes of treatments are in doubt: their sender vanished"
+            );
         }
         let settled = store.settle_outgoing(now).await?;
         Ok(dispatches + sent + settled + store.expire_notices(now, survivor).await?)

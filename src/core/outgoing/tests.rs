@@ -60,10 +60,8 @@ fn what_follows_from_an_answer() {
     let sending = || text(1, S::Sending);
     assert_eq!(after(sending(), &Answer::Done), (S::Sent, R::Taken, None));
     assert_eq!(after(sending(), &unknown()), (S::InDoubt, R::OutcomeUnknown, Some(30_000)));
-    let limited = Answer::NotDone {
-        why: NotDone::RateLimited,
-        retry_after: Some(Span::from_secs(7)),
-    };
+    let limited =
+        Answer::NotDone { why: NotDone::RateLimited, retry_after: Some(Span::from_secs(7)) };
     assert_eq!(after(sending(), &limited), (S::Queued, R::TryAgain, Some(7_000)));
     assert_eq!(after(sending(), &not_done(NotDone::TooLate)), (S::Queued, R::TryAgain, Some(0)));
     assert_eq!(
@@ -173,18 +171,18 @@ fn blanks_that_change_on_the_way_do_not_matter() {
 
 #[test]
 fn silence_proves_a_message_absent_only_where_echoes_come_and_after_the_repeats() {
+    use OutgoingReason as R;
+    use OutgoingState as S;
     let settled = |one: &Outgoing, echoes_come, now| {
         let mut one = one.clone();
         settle_by_silence(&mut one, echoes_come, DOUBT, at(now));
         (one.state, one.reason, one.due_at)
     };
-    use OutgoingReason as R;
-    use OutgoingState as S;
     let doubtful = Outgoing { due_at: at(30), ..text(1, S::InDoubt) };
     // Not due yet; the platform may repeat for four times the wait; then it is proven.
     assert_eq!(settled(&doubtful, true, 29), (S::InDoubt, R::Accepted, at(30)));
     assert_eq!(settled(&doubtful, true, 30), (S::InDoubt, R::Accepted, at(120)));
-    let later = Outgoing { due_at: at(120), ..doubtful.clone() };
+    let later = Outgoing { due_at: at(120), ..doubtful };
     assert_eq!(settled(&later, true, 120), (S::Queued, R::ProvenAbsent, at(120)));
     // No echo was ever seen there: its absence says nothing.
     assert_eq!(settled(&later, false, 120), (S::InDoubt, R::NeedsPerson, Time::NEVER));

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use super::rows::{micros, word};
 use super::silence::{self, Sign};
 use super::view::{self, About};
-use super::{Conn, Statement, dialect, outgoing};
+use super::{Conn, Statement, dialect, outgoing, subscriptions};
 use crate::core::event::{Event, EventSource};
 use crate::core::id::LineId;
 use crate::core::occupancy::{Verdict, View, apply_event};
@@ -169,6 +169,11 @@ pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64)
         fates.push((*id, fate));
     }
     view::save(conn, &before, &after, now).await?;
+    for (_, heard_at, event) in &read {
+        if let Ok(event) = event {
+            subscriptions::hear(conn, event, *heard_at).await?;
+        }
+    }
     hear_of_sent(conn, rules, &about, &read, (&before, &after), now).await?;
     silence::watch(conn, rules, &signs(&read, &after)).await?;
     for fate in [EventState::Applied, EventState::Ignored, EventState::Quarantined] {

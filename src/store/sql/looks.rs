@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rows::{DISPATCH, DispatchRow, one_row};
 use super::silence::{self, Sign};
 use super::view::{self, About};
-use super::{Conn, Statement, events, lines, outgoing};
+use super::{Conn, Statement, events, lines, outgoing, subscriptions};
 use crate::core::dispatch::{Dispatch, proof_after_gap};
 use crate::core::id::LineId;
 use crate::core::occupancy::{LOOK_ANEW_AFTER, Listed, Snapshot, View, apply_snapshot};
@@ -194,6 +194,7 @@ pub(super) async fn forget(conn: &mut Conn, rules: &Rules, away: Span, now: Time
         .await
         .doing("give doubts time for their echoes")?;
     outgoing::forget(conn, rules, away, now).await?;
+    subscriptions::forget(conn).await?;
     // As if the hooks were set only now: a look asked for before cannot tell of what was missed.
     sqlx::query(
         "UPDATE lines SET known_at = NULL, look_failures = 0, quiet_since = NULL, quiet_looks = 0, \

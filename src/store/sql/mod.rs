@@ -8,19 +8,20 @@ use async_trait::async_trait;
 
 use super::{Db, Engine, dialect};
 use crate::core::dispatch::Rehook;
-use crate::core::id::{LineId, OutgoingId, PaymentId, TreatmentId};
+use crate::core::id::{LineId, OutgoingId, PaymentId, TreatmentId, UserId};
 use crate::core::occupancy::Listed;
 use crate::core::outcome::Answer;
 use crate::core::outgoing::{OutgoingCommand, OutgoingCommandRefused};
 use crate::core::payment::{Command, CommandRefused};
+use crate::core::platform::{PlatformLine, Subscription};
 use crate::core::time::{Span, Time};
 use crate::store::error::Doing;
 use crate::store::{
-    Added, AddedOutgoing, Audited, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing, Counterparty, Cursor, Directory, DispatchRound,
-    EventFilter, EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter,
-    LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue, NoticeOutcome, OutgoingFilter, OutgoingRecord, PaymentDetails,
-    PaymentFilter, PaymentRecord, Result, Rules, StatusReport, Store, TreatmentFilter,
-    TreatmentRecord,
+    Added, AddedOutgoing, Audited, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing, Counterparty,
+    Cursor, Directory, DispatchRound, EventFilter, EventRecord, HookRecord, HookTarget, Kept,
+    Lease, LineEntry, LineFilter, LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue,
+    NoticeOutcome, OutgoingFilter, OutgoingRecord, PaymentDetails, PaymentFilter, PaymentRecord,
+    Result, Rules, StatusReport, Store, TreatmentFilter, TreatmentRecord, UserLine,
 };
 use crate::wake::Worker;
 
@@ -40,6 +41,7 @@ mod payments;
 mod rows;
 mod silence;
 mod status;
+mod subscriptions;
 mod treatments;
 mod view;
 
@@ -458,6 +460,23 @@ impl Store for SqlStore {
             return Ok(0);
         }
         serial!(self, &[Worker::Courier], |conn| outgoing::settle(conn, &self.rules, now))
+    }
+
+    async fn lines_of_user(&self, user: &UserId, now: Time) -> Result<Option<Vec<UserLine>>> {
+        read!(self, |conn| subscriptions::of_user(conn, user, now))
+    }
+
+    async fn put_lines_of_user(
+        &self,
+        user: &UserId,
+        listed: &[Subscription],
+        requested_at: Time,
+    ) -> Result<bool> {
+        serial!(self, &[], |conn| subscriptions::put(conn, user, listed, requested_at))
+    }
+
+    async fn put_platform_lines(&self, lines: &[PlatformLine], now: Time) -> Result<()> {
+        serial!(self, &[], |conn| subscriptions::put_lines(conn, lines, now))
     }
 
     async fn claim_notices(

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use super::rows::{flag, micros, time, word};
 use super::{Conn, Statement, dialect, keyboards};
 use crate::core::dispatch::{Rehook, SendMode, proof_after_gap};
-use crate::core::id::{LineId, OutgoingId, UserId};
+use crate::core::id::{LineId, OutgoingId, TreatmentId, UserId};
 use crate::core::outcome::Answer;
 use crate::core::outgoing::{
     self, ECHO_EXPECTED_WITHIN, Outgoing, OutgoingCommand, OutgoingCommandRefused, OutgoingKind,
@@ -264,7 +264,7 @@ async fn insert(conn: &mut Conn, new: &NewOutgoing, turn: bool, now: Time) -> Re
         .push_bind(flag(new.general_settings))
         .push_bind(new.file.as_ref().map(|file| file.id.clone()))
         .push_bind(new.file.as_ref().map(|file| file.name.clone()))
-        .push_bind(text(new.treatment.as_ref().map(|id| id.as_str())))
+        .push_bind(text(new.treatment.as_ref().map(TreatmentId::as_str)))
         .push_bind(text(new.to_line.as_ref().map(LineId::as_str)))
         .push_bind(text(new.specialist.as_ref().map(UserId::as_str)))
         .push_bind(OutgoingState::Queued.as_str())

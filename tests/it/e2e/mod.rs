@@ -7,6 +7,7 @@ mod heal;
 mod hooks;
 mod load;
 mod main_job;
+mod messages;
 mod notice;
 mod refusals;
 mod start;

@@ -15,6 +15,7 @@ mod leases;
 mod lists;
 mod looks;
 mod notices;
+mod outgoing;
 mod payments;
 mod plans;
 mod refusals;

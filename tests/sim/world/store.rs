@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use freeline::core::dispatch::Rehook;
-use freeline::core::id::{LineId, PaymentId, TreatmentId};
+use freeline::core::id::{LineId, OutgoingId, PaymentId, TreatmentId, UserId};
 use freeline::core::occupancy::Listed;
 use freeline::core::outcome::Answer;
+use freeline::core::outgoing::{OutgoingCommand, OutgoingCommandRefused};
 use freeline::core::payment::{Command, CommandRefused};
+use freeline::core::platform::{PlatformLine, Subscription};
 use freeline::core::time::{Span, Time};
 use freeline::store::{
-    Added, Audited, ClaimedDispatch, ClaimedNotice, Counterparty, Cursor, Directory, DispatchRound,
-    EventFilter, EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter,
-    LineReport, Manager, NewEvent, NewPayment, NextDue, NoticeOutcome, PaymentDetails,
-    PaymentFilter, PaymentRecord, Result, StatusReport, Store, TreatmentFilter, TreatmentRecord,
+    Added, AddedOutgoing, Audited, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing, Counterparty,
+    Cursor, Directory, DispatchRound, EventFilter, EventRecord, HookRecord, HookTarget, Kept,
+    Lease, LineEntry, LineFilter, LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue,
+    NoticeOutcome, OutgoingFilter, OutgoingRecord, PaymentDetails, PaymentFilter, PaymentRecord,
+    Result, StatusReport, Store, TreatmentFilter, TreatmentRecord, UserLine,
 };
 
 use super::platform::SharedPlatform;
@@ -108,6 +111,27 @@ pass_on! {
     ) -> Vec<ClaimedNotice>;
     fn record_notice(notice: i64, fence: i64, outcome: &NoticeOutcome, now: Time) -> bool;
     fn expire_notices(now: Time, survivor: Option<&str>) -> usize;
+    fn add_outgoing(new: &NewOutgoing, now: Time) -> AddedOutgoing;
+    fn outgoing(id: &OutgoingId) -> Option<OutgoingRecord>;
+    fn list_outgoing(filter: &OutgoingFilter) -> Vec<OutgoingRecord>;
+    fn command_outgoing(
+        id: &OutgoingId,
+        command: OutgoingCommand,
+        words: &str,
+        now: Time
+    ) -> Option<std::result::Result<(), OutgoingCommandRefused>>;
+    fn claim_outgoing(owner: &str, now: Time, lease_until: Time) -> Option<ClaimedOutgoing>;
+    fn record_outgoing_rehook(seq: i64, fence: i64, rehook: Rehook) -> ();
+    fn record_outgoing_answer(seq: i64, fence: i64, answer: &Answer, now: Time) -> bool;
+    fn expire_outgoing(now: Time, survivor: Option<&str>) -> usize;
+    fn settle_outgoing(now: Time) -> usize;
+    fn lines_of_user(user: &UserId, now: Time) -> Option<Vec<UserLine>>;
+    fn put_lines_of_user(
+        user: &UserId,
+        listed: &[Subscription],
+        requested_at: Time
+    ) -> bool;
+    fn put_platform_lines(lines: &[PlatformLine], now: Time) -> ();
     fn list_lines(filter: &LineFilter) -> Vec<LineReport>;
     fn list_treatments(filter: &TreatmentFilter) -> Vec<TreatmentRecord>;
     fn treatment(id: &TreatmentId) -> Option<TreatmentRecord>;

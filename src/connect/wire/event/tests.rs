@@ -55,7 +55,7 @@ fn a_users_first_message_is_read_in_full() {
             author: Some("55555555-0000-4000-8000-000000000009".into()),
             treatment: Some("33333333-cccc-4ccc-8ccc-000000000001".into()),
             text: Some("Hello".to_owned()),
-        movement: None,
+            movement: None,
             initialized_at: None,
             current_specialist: None,
             file: None,
