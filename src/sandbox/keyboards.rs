@@ -8,6 +8,9 @@ use crate::core::time::Time;
 use super::model::{Model, Refused};
 use super::traces::Told;
 
+/// How many keyboards are shown at once; beyond it one of the others disappears.
+pub const KEYBOARDS_MAX: usize = 1_000;
+
 /// A button, as it was sent.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ShownButton {
@@ -46,9 +49,12 @@ impl Model {
         user: &UserId,
         keyboard: Option<&ShownKeyboard>,
     ) {
-        if let Some(keyboard) = keyboard {
-            self.keyboards.insert((line.clone(), user.clone()), keyboard.clone());
+        let Some(keyboard) = keyboard else { return };
+        let chat = (line.clone(), user.clone());
+        if self.keyboards.len() >= KEYBOARDS_MAX && !self.keyboards.contains_key(&chat) {
+            self.keyboards.pop_first();
         }
+        self.keyboards.insert(chat, keyboard.clone());
     }
 
     /// The user presses a button: its text arrives as an ordinary message.

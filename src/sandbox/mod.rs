@@ -62,7 +62,7 @@ pub use files::{FILES_BYTES_MAX, FILES_MAX, FileRecord};
 pub use handle::SandboxHandle;
 pub use holding::Holder;
 pub use hooks::HookEntry;
-pub use keyboards::{KeyboardEntry, ShownButton, ShownKeyboard};
+pub use keyboards::{KEYBOARDS_MAX, KeyboardEntry, ShownButton, ShownKeyboard};
 pub use ledger::{CALLS_MAX, MESSAGES_MAX, MessageRecord, OTHER_CALLS};
 pub use model::{CLOSED_MAX, Refused, Treatment, USERS_MAX};
 pub use people::PeopleConfig;

@@ -216,7 +216,7 @@ impl Shared {
     /// Changes one treatment after the other until there is none to be changed.
     async fn repeat(
         &self,
-        change: impl Fn(&mut World, Time) -> (Option<Treatment>, Vec<Broadcast>),
+        change: impl Fn(&mut World, Time) -> (Option<Treatment>, Vec<Broadcast>) + Sync,
     ) -> usize {
         let mut count = 0;
         while let Ok(Some(_)) = self.change(|world, now| Ok(change(world, now))).await {

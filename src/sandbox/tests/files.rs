@@ -37,11 +37,8 @@ fn with(mut body: Value, key: &str, value: Value) -> Value {
 impl World {
     /// A form of these parts, each a head and a content.
     async fn form(&self, path: &str, parts: &[(&str, &str)]) -> (u16, String) {
-        let mut body = String::new();
-        for (head, content) in parts {
-            body.push_str(&format!("--b\r\n{head}\r\n\r\n{content}\r\n"));
-        }
-        body.push_str("--b--\r\n");
+        let part = |(head, content): &(&str, &str)| format!("--b\r\n{head}\r\n\r\n{content}\r\n");
+        let body = parts.iter().map(part).collect::<String>() + "--b--\r\n";
         let request = self.request("POST", path).body(body);
         let request = request.header("content-type", "multipart/form-data; boundary=b");
         let answer = request.send().await.unwrap();
@@ -204,8 +201,8 @@ async fn our_own_client_and_the_sandbox_understand_each_other() {
     assert_eq!(client.send_file(&file).await, Answer::Done);
     world.handle.quiesce().await;
     let texts = receiver.texts();
-    let events = texts.iter().map(|text| read_event(text.as_bytes()).unwrap());
-    let sent = events.filter_map(|event| event.file).next().unwrap();
+    let mut events = texts.iter().map(|text| read_event(text.as_bytes()).unwrap());
+    let sent = events.find_map(|event| event.file).unwrap();
     assert_eq!(sent.name.as_deref(), Some("скан \"1\".png"));
     assert_eq!(sent.comment.as_deref(), Some("строка\nвторая"));
     assert_eq!(sent.bytes, Some(200_000));

@@ -144,16 +144,15 @@ async fn measure(socket: &mut TcpStream) -> (usize, usize) {
     let mut length = None;
     loop {
         let read = socket.read(&mut chunk).await.unwrap_or(0);
-        match length {
-            Some(_) => body += read,
-            None => {
-                head.extend_from_slice(&chunk[..read]);
-                let text = String::from_utf8_lossy(&head).to_lowercase();
-                if let Some((before, _)) = text.split_once("\r\n\r\n") {
-                    let found = before.lines().find_map(|l| l.strip_prefix("content-length: "));
-                    length = Some(found.unwrap().parse::<usize>().unwrap());
-                    body = head.len() - before.len() - 4;
-                }
+        if length.is_some() {
+            body += read;
+        } else {
+            head.extend_from_slice(&chunk[..read]);
+            let text = String::from_utf8_lossy(&head).to_lowercase();
+            if let Some((before, _)) = text.split_once("\r\n\r\n") {
+                let found = before.lines().find_map(|l| l.strip_prefix("content-length: "));
+                length = Some(found.unwrap().parse::<usize>().unwrap());
+                body = head.len() - before.len() - 4;
             }
         }
         if read == 0 || length.is_some_and(|length| body >= length) {
