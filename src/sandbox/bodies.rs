@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::core::id::{LineId, TreatmentId, UserId};
 use crate::core::time::Time;
 
+use super::model::Held;
+
 /// Nanoseconds in a microsecond.
 const NANOS_PER_MICRO: i64 = 1_000;
 /// Nanoseconds in a second.
@@ -99,17 +101,14 @@ pub(super) fn assignment_text(specialist: &UserId) -> String {
     format!("<buhphone><name>{specialist}</name></buhphone>")
 }
 
-/// The `file` of an event of type 70: a scan with previews.
-pub(super) fn file(file_id: &str) -> Value {
-    let path = format!("https://filetransfer.1c-connect.com/{file_id}");
+/// The `treatment` of a hand-over (type 84).
+pub(super) fn treatment(held: &Held) -> Value {
     json!({
-        "file_id": file_id,
-        "file_name": "scan.png",
-        "file_path": path,
-        "file_size": 12_345,
-        "preview_link": format!("{path}/preview"),
-        "preview_link_hi": format!("{path}/preview_hi"),
-        "preview_hi_sizes": "500x326",
+        "treatment_id": held.id.as_str(),
+        "user_id": held.user.as_str(),
+        "line_id": held.line.as_str(),
+        "initialized_at": held.since.text(6),
+        "current_specialist": held.specialist().map(UserId::as_str),
     })
 }
 

@@ -15,6 +15,10 @@ pub const FIRST_SPECIALIST_ID: &str = "55555555-0000-4000-8000-000000000001";
 /// Line number 1.
 pub const FIRST_LINE_ID: &str = "22222222-bbbb-11e3-bab7-000000000001";
 
+/// The longest file that is taken unless configured otherwise; the platform's limit is not
+/// documented.
+pub const FILE_BYTES_MAX: usize = 50 * 1_024 * 1_024;
+
 /// Names of the first lines; a line beyond them is called by its number.
 const LINE_NAMES: [&str; 9] = [
     "Бухгалтерия",
@@ -78,6 +82,12 @@ pub struct SandboxConfig {
     pub duplicate_after: Duration,
     /// The longest an event struck by the fault `reorder` is held back.
     pub held_back_max: Duration,
+    /// How long a user waits for the bot's answer before a specialist is given the treatment.
+    pub bot_patience: Duration,
+    /// Whether that happens by itself; if not, by `SandboxHandle::hand_over_overdue` alone.
+    pub bot_timer: bool,
+    /// The longest file that is taken, in bytes; above it 413.
+    pub file_bytes_max: usize,
     /// What ids, small oddities and faults are derived from: the same seed, the same run.
     pub seed: u64,
 }
@@ -98,19 +108,24 @@ impl Default for SandboxConfig {
             retry_after: Duration::from_secs(15),
             duplicate_after: Duration::from_millis(50),
             held_back_max: Duration::from_millis(200),
+            bot_patience: Duration::from_secs(30),
+            bot_timer: true,
+            file_bytes_max: FILE_BYTES_MAX,
             seed: 1,
         }
     }
 }
 
 impl SandboxConfig {
-    /// For tests: no budget of calls, and every pause is a few milliseconds long.
+    /// For tests: no budget of calls, every pause is a few milliseconds long, and the bot's time
+    /// is over when the test says so.
     pub fn quick() -> Self {
         Self {
             rate_limits: None,
             retry_after: Duration::from_millis(5),
             duplicate_after: Duration::from_millis(2),
             held_back_max: Duration::from_millis(50),
+            bot_timer: false,
             ..Self::default()
         }
     }

@@ -32,6 +32,11 @@ pub(super) fn router(handle: SandboxHandle) -> Router {
         .route("/sandbox/close", post(close))
         .route("/sandbox/reroute", post(reroute))
         .route("/sandbox/rate", post(rate))
+        .route("/sandbox/press", post(press))
+        .route("/sandbox/to_bot", post(to_bot))
+        .route("/sandbox/specialist", post(specialist))
+        .route("/sandbox/subscribe", post(subscribe))
+        .route("/sandbox/overdue", post(overdue))
         .route("/sandbox/faults", post(faults))
         .route("/sandbox/events", post(event))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -56,10 +61,13 @@ impl From<Refused> for Complaint {
         let status = match refused {
             Refused::UnknownLine(_)
             | Refused::UnknownTreatment(_)
-            | Refused::UnknownSpecialist(_) => StatusCode::NOT_FOUND,
+            | Refused::UnknownSpecialist(_)
+            | Refused::NoButton(_) => StatusCode::NOT_FOUND,
             Refused::NothingOpen(..)
             | Refused::StillOpen(_)
             | Refused::NotSubscriber
+            | Refused::NotAvailable(_)
+            | Refused::NoBot(_)
             | Refused::TooManyUsers => StatusCode::CONFLICT,
             Refused::Quality(_)
             | Refused::NoOpening(_)
@@ -172,6 +180,68 @@ async fn rate(State(handle): State<SandboxHandle>, body: Bytes) -> Answer {
     let Rate { treatment_id, quality } = read(&body)?;
     let rated = handle.rate(&TreatmentId::new(treatment_id), quality).await;
     Ok(Json(treatment_json(&rated?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Press {
+    line_id: String,
+    user_id: String,
+    text: String,
+}
+
+async fn press(State(handle): State<SandboxHandle>, body: Bytes) -> Answer {
+    let Press { line_id, user_id, text } = read(&body)?;
+    let (line, user) = (LineId::new(line_id), UserId::new(user_id));
+    let pressed = handle.press(&line, &user, &text).await;
+    Ok(Json(treatment_json(&pressed?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToBot {
+    line_id: String,
+    user_id: String,
+    redirect: Option<String>,
+}
+
+async fn to_bot(State(handle): State<SandboxHandle>, body: Bytes) -> Answer {
+    let ToBot { line_id, user_id, redirect } = read(&body)?;
+    let (line, user) = (LineId::new(line_id), UserId::new(user_id));
+    let given = handle.give_to_bot(&line, &user, redirect.as_deref()).await;
+    Ok(Json(treatment_json(&given?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Available {
+    #[serde(rename = "specialist_id")]
+    specialist: String,
+    available: bool,
+}
+
+async fn specialist(State(handle): State<SandboxHandle>, body: Bytes) -> Answer {
+    let Available { specialist, available } = read(&body)?;
+    handle.set_available(&UserId::new(specialist), available).await?;
+    Ok(Json(json!({})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Subscribe {
+    line_id: String,
+    user_id: String,
+    on: bool,
+}
+
+async fn subscribe(State(handle): State<SandboxHandle>, body: Bytes) -> Answer {
+    let Subscribe { line_id, user_id, on } = read(&body)?;
+    handle.subscribe(&LineId::new(line_id), &UserId::new(user_id), on).await?;
+    Ok(Json(json!({})))
+}
+
+async fn overdue(State(handle): State<SandboxHandle>) -> Json<Value> {
+    Json(json!({"handed_over": handle.hand_over_overdue().await}))
 }
 
 async fn faults(State(handle): State<SandboxHandle>, body: Bytes) -> Answer {

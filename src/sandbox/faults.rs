@@ -10,9 +10,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use super::files::FILES_BYTES_MAX;
+
 /// The most events that may overtake one that is held back.
 const OVERTAKEN_BY_MAX: u8 = 3;
-/// The longest `slow_ms` that is accepted: ten minutes.
+/// The longest `slow_ms` and `bot_patience_ms` that are accepted: ten minutes.
 const SLOW_MS_MAX: u64 = 600_000;
 /// Answers of a server that failed.
 const SERVER_FAILURES: [u16; 3] = [500, 502, 503];
@@ -45,6 +47,10 @@ pub struct Faults {
     pub forget_hooks: bool,
     /// The platform is down: every call's connection is closed, events wait.
     pub down: bool,
+    /// Milliseconds that a user waits for the bot's answer; the sandbox's own if left out.
+    pub bot_patience_ms: Option<u64>,
+    /// The longest file that is taken, in bytes; the sandbox's own if left out.
+    pub file_bytes_max: Option<u64>,
     /// What the dice start from; the sandbox's own seed if left out.
     pub seed: Option<u64>,
 }
@@ -58,6 +64,12 @@ pub enum FaultsRefused {
     /// `slow_ms` is out of range.
     #[error("slow_ms is {0}: expected at most {SLOW_MS_MAX}.")]
     Slow(u64),
+    /// `bot_patience_ms` is out of range.
+    #[error("bot_patience_ms is {0}: expected at most {SLOW_MS_MAX}.")]
+    Patience(u64),
+    /// `file_bytes_max` is out of range.
+    #[error("file_bytes_max is {0}: expected at most {FILES_BYTES_MAX}.")]
+    FileBytes(u64),
     /// A status is not a refusal.
     #[error("refuse has status {1} for line {0}: expected a status from 400 to 599.")]
     Status(String, u16),
@@ -80,6 +92,13 @@ impl Faults {
         }
         if self.slow_ms > SLOW_MS_MAX {
             return Err(FaultsRefused::Slow(self.slow_ms));
+        }
+        if let Some(patience) = self.bot_patience_ms.filter(|ms| *ms > SLOW_MS_MAX) {
+            return Err(FaultsRefused::Patience(patience));
+        }
+        let is_too_long = |bytes: &u64| usize::try_from(*bytes).is_ok_and(|b| b > FILES_BYTES_MAX);
+        if let Some(bytes) = self.file_bytes_max.filter(is_too_long) {
+            return Err(FaultsRefused::FileBytes(bytes));
         }
         match self.refuse.iter().find(|(_, status)| !(400..=599).contains(*status)) {
             Some((line, status)) => Err(FaultsRefused::Status(line.clone(), *status)),

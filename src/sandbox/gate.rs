@@ -13,6 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::connection::Peer;
 use super::faults::CallFate;
+use super::uploads;
 use super::world::Shared;
 
 /// The largest body that is read.
@@ -28,7 +29,9 @@ pub(super) async fn platform(
     let (parts, body) = request.into_parts();
     shared.count_call(format!("{} {}/", parts.method, parts.uri.path().trim_end_matches('/')));
     // Read whole, because a connection is only noticed to be cut when nothing is left to read.
-    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
+    let carries_file = uploads::PATHS.contains(&parts.uri.path().trim_end_matches('/'));
+    let file_bytes = if carries_file { shared.file_bytes_max() } else { 0 };
+    let Ok(body) = to_bytes(body, BODY_BYTES_MAX.saturating_add(file_bytes)).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     if shared.is_down() {

@@ -111,6 +111,53 @@ impl SandboxHandle {
         self.shared.change(|world, now| world.model.rate(treatment, quality, now)).await
     }
 
+    /// The user presses a button of the keyboard that is shown; its text arrives as a message.
+    pub async fn press(
+        &self,
+        line: &LineId,
+        user: &UserId,
+        text: &str,
+    ) -> Result<Treatment, Refused> {
+        self.shared.change(|world, now| world.model.press(line, user, text, now)).await
+    }
+
+    /// A specialist gives the open treatment to the bot (200), at a point of its scenario.
+    pub async fn give_to_bot(
+        &self,
+        line: &LineId,
+        user: &UserId,
+        redirect: Option<&str>,
+    ) -> Result<Treatment, Refused> {
+        self.shared.change(|world, now| world.model.give_to_bot(line, user, redirect, now)).await
+    }
+
+    /// The specialist becomes available or not. Who is, takes what waits in the queue (86, 80).
+    pub async fn set_available(
+        &self,
+        specialist: &UserId,
+        is_available: bool,
+    ) -> Result<(), Refused> {
+        self.shared.world().model.set_available(specialist, is_available)?;
+        self.shared.serve_queue().await;
+        Ok(())
+    }
+
+    /// The user gets the line or loses it (event `subscription`); an open treatment that is lost
+    /// with it closes (92).
+    pub async fn subscribe(
+        &self,
+        line: &LineId,
+        user: &UserId,
+        is_on: bool,
+    ) -> Result<(), Refused> {
+        self.shared.change(|world, now| world.model.set_subscription(line, user, is_on, now)).await
+    }
+
+    /// Gives every user to a specialist who has waited too long for the bot's answer; how many.
+    pub async fn hand_over_overdue(&self) -> usize {
+        self.shared.hand_over_overdue().await
+    }
+
     /// Broadcasts any body as it is; `line_id` in it says where to.
     pub async fn broadcast(&self, body: Map<String, Value>) -> Result<(), Refused> {
         let line = body.get("line_id").and_then(Value::as_str).map(LineId::from);
@@ -127,7 +174,7 @@ impl SandboxHandle {
 
     /// Forgets all hooks now; later ones stay.
     pub fn forget_hooks(&self) {
-        self.shared.world().hooks.forget();
+        self.shared.forget_hooks();
     }
 
     /// Everything it knows now.

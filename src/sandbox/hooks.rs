@@ -1,6 +1,6 @@
 //! Registrations of callback URLs, and which events go to which of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::HeaderValue;
 use base64::Engine as _;
@@ -92,6 +92,12 @@ impl Hooks {
     /// The registration that covers the line.
     pub(super) fn of_line(&self, kind: HookKind, line: &LineId) -> Option<&Hook> {
         self.0.get(&(kind, Some(line.clone()))).or_else(|| self.0.get(&(kind, None)))
+    }
+
+    /// The lines that have a bot.
+    pub(super) fn bot_lines(&self) -> BTreeSet<LineId> {
+        let bots = self.0.keys().filter(|(kind, _)| *kind == HookKind::Bot);
+        bots.filter_map(|(_, line)| line.clone()).collect()
     }
 
     /// All registrations, without their secrets.

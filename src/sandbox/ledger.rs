@@ -6,6 +6,7 @@ use crate::core::id::{LineId, TreatmentId, UserId};
 use crate::core::time::{Span, Time};
 
 use super::config::RateLimits;
+use super::files::FileRecord;
 use super::sending::MessageFlags;
 
 /// How many messages are kept, newest first to stay.
@@ -26,8 +27,10 @@ pub struct MessageRecord {
     pub user: UserId,
     /// Who it was written for; `None` = the bot itself.
     pub author: Option<UserId>,
-    /// Its text.
+    /// Its text; of a file the comment, empty if there is none.
     pub text: String,
+    /// The file it carried.
+    pub file: Option<FileRecord>,
     /// Its modes.
     pub flags: MessageFlags,
     /// The treatment it went into; `None` if it was a mere notification.

@@ -14,6 +14,9 @@ use crate::core::time::Time;
 
 use super::bodies::Stamp;
 use super::config::{SandboxConfig, line_id, line_name, specialist_id, user_id};
+use super::files::Files;
+use super::holding::{Holder, Waiting};
+use super::keyboards::ShownKeyboard;
 
 /// How many closed treatments are remembered, newest first to stay.
 pub const CLOSED_MAX: usize = 10_000;
@@ -57,6 +60,15 @@ pub enum Refused {
     /// No treatment ends with this type of message.
     #[error("message_type is {0}: a treatment closes with 82, 90, 91, 92 or 93.")]
     NoClosing(i64),
+    /// The specialist is not available.
+    #[error("Specialist {0} is not available.")]
+    NotAvailable(UserId),
+    /// Only a line with a bot can be given to it.
+    #[error("There is no bot on line {0}.")]
+    NoBot(LineId),
+    /// No such button is shown to the user.
+    #[error("No button \"{0}\" is shown to the user.")]
+    NoButton(String),
     /// An event that goes nowhere.
     #[error("The event names no line_id.")]
     NoLine,
@@ -88,8 +100,16 @@ pub(super) struct Held {
     pub(super) line: LineId,
     pub(super) user: UserId,
     pub(super) since: Stamp,
-    pub(super) specialist: Option<UserId>,
+    pub(super) holder: Holder,
+    /// Since when a user waits for the bot's answer, or the treatment for a specialist.
+    pub(super) waiting_since: Option<Stamp>,
     pub(super) closing: Option<Closing>,
+}
+
+impl Held {
+    pub(super) fn specialist(&self) -> Option<&UserId> {
+        self.holder.specialist()
+    }
 }
 
 /// How a conversation ended.
@@ -113,6 +133,8 @@ pub struct Treatment {
     pub initialized_at: Time,
     /// Who has it; nobody while it is queued or with the bot.
     pub specialist: Option<UserId>,
+    /// Who has it, or had it last.
+    pub holder: Holder,
     /// Type of the event that closed it; `None` while it is open.
     pub closed_by: Option<i64>,
 }
@@ -124,7 +146,8 @@ impl From<&Held> for Treatment {
             line: held.line.clone(),
             user: held.user.clone(),
             initialized_at: held.since.time(),
-            specialist: held.specialist.clone(),
+            specialist: held.specialist().cloned(),
+            holder: held.holder.clone(),
             closed_by: held.closing.as_ref().map(|closing| closing.message_type),
         }
     }
@@ -136,6 +159,16 @@ pub(super) struct Model {
     pub(super) lines: BTreeMap<LineId, Line>,
     pub(super) users: BTreeSet<UserId>,
     pub(super) specialists: Vec<UserId>,
+    /// The specialists who are not available.
+    pub(super) away: BTreeSet<UserId>,
+    /// The lines whose users get to the bot first.
+    pub(super) bot_lines: BTreeSet<LineId>,
+    pub(super) keyboards: BTreeMap<(LineId, UserId), ShownKeyboard>,
+    pub(super) files: Files,
+    /// Users who wait for the bot's answer.
+    pub(super) unanswered: Waiting,
+    /// Treatments that wait for a specialist.
+    pub(super) queued: Waiting,
     pub(super) open: BTreeMap<(LineId, UserId), Held>,
     pub(super) closed: VecDeque<Held>,
     /// Treatments opened since they were last asked for.
@@ -157,6 +190,12 @@ impl Model {
             lines: (1..=config.lines).map(|number| (line_id(number), line(number))).collect(),
             users: users.clone(),
             specialists: (1..=config.specialists).map(specialist_id).collect(),
+            away: BTreeSet::new(),
+            bot_lines: BTreeSet::new(),
+            keyboards: BTreeMap::new(),
+            files: Files::at(String::new()),
+            unanswered: Waiting::default(),
+            queued: Waiting::default(),
             open: BTreeMap::new(),
             closed: VecDeque::new(),
             newly_opened: Vec::new(),
@@ -246,6 +285,17 @@ impl Model {
         self.specialists.choose(&mut self.rng).cloned()
     }
 
+    /// Any specialist who is available, or nobody if there is none.
+    pub(super) fn free_specialist(&mut self) -> Option<UserId> {
+        let free: Vec<_> = self.free_specialists().cloned().collect();
+        free.choose(&mut self.rng).cloned()
+    }
+
+    /// The specialists who are available.
+    pub(super) fn free_specialists(&self) -> impl Iterator<Item = &UserId> {
+        self.specialists.iter().filter(|one| !self.away.contains(*one))
+    }
+
     /// Whether a rare thing happens, `times` out of `of`.
     pub(super) fn happens(&mut self, times: u32, of: u32) -> bool {
         self.rng.random_ratio(times, of)
@@ -272,7 +322,7 @@ impl Model {
         let row = |(index, held): (usize, &Held)| {
             let run = if line.is_some() { 1 } else { index / ALIASED_RUN };
             let alias = self.specialists.iter().cycle().nth(run);
-            let shown = held.specialist.as_ref().and(alias).map(UserId::as_str);
+            let shown = held.specialist().and(alias).map(UserId::as_str);
             json!({
                 "treatment_id": held.id.as_str(),
                 "user_id": held.user.as_str(),

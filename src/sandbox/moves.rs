@@ -22,7 +22,7 @@ impl Model {
         self.require_line(line)?;
         self.require_subscriber(to_line, user)?;
         let source = self.require_open(line, user)?.clone();
-        let author = source.specialist.clone().or_else(|| self.any_specialist());
+        let author = source.specialist().cloned().or_else(|| self.any_specialist());
         let first_at = self.stamp(now);
         let next_at = self.stamp(now);
         // Both halves carry the same second.

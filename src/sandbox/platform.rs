@@ -2,30 +2,25 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::json;
 use url::Url;
 
 use crate::connect::HookKind;
 use crate::core::id::{LineId, UserId};
 
 use super::directory;
-use super::gate::{self, status_alone};
+use super::gate;
 use super::hooks::{BackAuth, Hook, parse_kind};
-use super::model::Refused;
-use super::sending::{MessageFlags, Sent};
+use super::refusal::{Answer, Refusal, read, refuse_if_told};
+use super::uploads::{self, Manner, send};
 use super::world::Shared;
-
-/// The answer to a command, or its refusal.
-type Answer = Result<StatusCode, Refusal>;
 
 /// All paths under `/v1`.
 pub(super) fn router(shared: &Arc<Shared>) -> Router {
@@ -34,6 +29,8 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .route("/v1/hook/{kind}/{id}/", delete(delete_hook));
     let lines = [
         ("/v1/line/send/message", post(send_message)),
+        ("/v1/line/send/file", post(uploads::send_file)),
+        ("/v1/line/send/image", post(uploads::send_image)),
         ("/v1/line/drop/treatment", post(drop_treatment)),
         ("/v1/line/drop/keyboard", post(drop_keyboard)),
         ("/v1/line/appoint/start", post(appoint_start)),
@@ -47,11 +44,14 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         ("/v1/line/subscribers", get(directory::subscribers)),
         ("/v1/line/subscriber/{id}", get(directory::subscriber)),
         ("/v1/line/subscriptions", get(directory::subscriptions)),
+        ("/v1/line/competences", get(directory::competences)),
     ];
     lines
         .into_iter()
         .fold(hooks, with_or_without_slash)
         .route("/v1/{*rest}", axum::routing::any(elsewhere))
+        // The gate has its own limit.
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(shared), gate::platform))
         .with_state(Arc::clone(shared))
 }
@@ -73,44 +73,6 @@ async fn elsewhere(uri: Uri) -> Response {
     let page = format!("<a href=\"{to}\">Moved Permanently</a>.\n");
     let html = (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned());
     (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, to), html], page).into_response()
-}
-
-/// Why a call is not done, as the platform words it: only one case has a body
-/// (`connect-api.md` 1.3).
-#[derive(Debug)]
-enum Refusal {
-    Malformed,
-    Forbidden,
-    NotSubscriber,
-    Told(u16),
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Malformed => StatusCode::BAD_REQUEST.into_response(),
-            Self::Forbidden => StatusCode::FORBIDDEN.into_response(),
-            Self::NotSubscriber => {
-                let body = json!({"error": Refused::NotSubscriber.to_string()});
-                (StatusCode::FORBIDDEN, Json(body)).into_response()
-            }
-            Self::Told(status) => status_alone(status),
-        }
-    }
-}
-
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::NotSubscriber => Self::NotSubscriber,
-            _ => Self::Forbidden,
-        }
-    }
-}
-
-/// Reads a body.
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|_| Refusal::Malformed)
 }
 
 #[derive(Deserialize)]
@@ -158,6 +120,7 @@ async fn set_hook(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
         }
     }
     world.hooks.set(kind, line, Hook { target, url, authorization });
+    world.note_bots();
     Ok(StatusCode::OK)
 }
 
@@ -170,6 +133,7 @@ async fn delete_hook(
     let mut world = shared.world();
     world.model.require_line(&line)?;
     world.hooks.remove(kind, &line);
+    world.note_bots();
     Ok(StatusCode::OK)
 }
 
@@ -179,44 +143,15 @@ async fn delete_line_hooks(State(shared): State<Arc<Shared>>) -> StatusCode {
 }
 
 #[derive(Deserialize)]
-struct SendMessage {
-    line_id: String,
-    user_id: String,
+struct MessageBody {
+    #[serde(flatten)]
+    manner: Manner,
     text: String,
-    author_id: Option<String>,
-    keyboard: Option<Vec<Vec<IgnoredAny>>>,
-    #[serde(default)]
-    general_settings: bool,
-    #[serde(default)]
-    bot_as_spec: bool,
-    #[serde(default)]
-    notification_only: bool,
 }
 
 async fn send_message(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
-    let message: SendMessage = read(&body)?;
-    let flags = MessageFlags {
-        general_settings: message.general_settings,
-        bot_as_spec: message.bot_as_spec,
-        notification_only: message.notification_only,
-    };
-    let needs_no_bot = flags.bot_as_spec || flags.notification_only;
-    if (needs_no_bot && message.keyboard.is_some())
-        || (flags.bot_as_spec && message.author_id.is_none())
-    {
-        return Err(Refusal::Malformed);
-    }
-    let line = LineId::new(message.line_id);
-    refuse_if_told(&shared, &line)?;
-    let has_bot = shared.world().hooks.of_line(HookKind::Bot, &line).is_some();
-    if !needs_no_bot && !has_bot {
-        return Err(Refusal::Forbidden);
-    }
-    let user = UserId::new(message.user_id);
-    let author = message.author_id.map(UserId::new);
-    let sent = Sent { line, user, author, text: message.text, flags };
-    shared.send_message(sent).await?;
-    Ok(StatusCode::OK)
+    let MessageBody { manner, text } = read(&body)?;
+    send(&shared, manner, text, None).await
 }
 
 /// A command to the current treatment of a user on a line.
@@ -241,6 +176,9 @@ struct CommandBody {
     specialist: Option<String>,
     #[serde(rename = "to_line_id")]
     target: Option<String>,
+    /// Looked at for its type only: nobody sees it here.
+    #[serde(rename = "quote")]
+    _quote: Option<String>,
 }
 
 /// Reads a command and applies the fault `refuse`.
@@ -257,11 +195,6 @@ fn command(shared: &Shared, body: &Bytes) -> Result<Command, Refusal> {
     })
 }
 
-/// Applies the fault `refuse`.
-fn refuse_if_told(shared: &Shared, line: &LineId) -> Result<(), Refusal> {
-    shared.refusal(line).map_or(Ok(()), |status| Err(Refusal::Told(status)))
-}
-
 async fn drop_treatment(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
     let Command { line, user, author, .. } = command(&shared, &body)?;
     let done = shared
@@ -275,7 +208,7 @@ async fn drop_treatment(State(shared): State<Arc<Shared>>, body: Bytes) -> Answe
 
 async fn drop_keyboard(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
     let Command { line, user, .. } = command(&shared, &body)?;
-    shared.world().model.require_subscriber(&line, &user)?;
+    shared.world().model.drop_keyboard(&line, &user)?;
     Ok(StatusCode::OK)
 }
 
@@ -285,8 +218,11 @@ async fn appoint_start(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer
 }
 
 async fn appoint_specialist(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
-    let Command { line, user, specialist, .. } = command(&shared, &body)?;
+    let Command { line, user, specialist, author, .. } = command(&shared, &body)?;
     let specialist = specialist.ok_or(Refusal::Malformed)?;
+    if let Some(author) = &author {
+        shared.world().model.require_specialist(author)?;
+    }
     appoint(&shared, &line, &user, Some(&specialist)).await
 }
 

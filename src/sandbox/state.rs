@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use crate::core::id::{LineId, UserId};
 
+use super::files::FileRecord;
 use super::hooks::{HookEntry, kind_text};
+use super::keyboards::KeyboardEntry;
 use super::ledger::MessageRecord;
 use super::model::Treatment;
 use super::world::World;
@@ -35,6 +37,10 @@ pub struct State {
     pub treatments: Vec<Treatment>,
     /// The messages taken, oldest first.
     pub messages: Vec<MessageRecord>,
+    /// The keyboards that users see.
+    pub keyboards: Vec<KeyboardEntry>,
+    /// Specialists who are not available.
+    pub away: Vec<UserId>,
     /// Calls by method and path.
     pub calls: BTreeMap<String, u64>,
 }
@@ -53,6 +59,8 @@ impl State {
             hooks: world.hooks.entries(),
             treatments: world.model.treatments(),
             messages: world.messages.all(),
+            keyboards: world.model.shown_keyboards(),
+            away: world.model.away.iter().cloned().collect(),
             calls: world.calls.all(),
         }
     }
@@ -69,6 +77,8 @@ impl State {
             "hooks": self.hooks.iter().map(hook_json).collect::<Vec<_>>(),
             "treatments": self.treatments.iter().map(treatment_json).collect::<Vec<_>>(),
             "messages": self.messages.iter().map(message_json).collect::<Vec<_>>(),
+            "keyboards": self.keyboards.iter().map(keyboard_json).collect::<Vec<_>>(),
+            "away": self.away.iter().map(UserId::as_str).collect::<Vec<_>>(),
             "calls": self.calls,
         })
     }
@@ -92,6 +102,14 @@ fn hook_json(entry: &HookEntry) -> Value {
     })
 }
 
+fn keyboard_json(entry: &KeyboardEntry) -> Value {
+    json!({
+        "line_id": entry.line.as_str(),
+        "user_id": entry.user.as_str(),
+        "keyboard": entry.keyboard,
+    })
+}
+
 /// A treatment, as the control paths show it.
 pub(super) fn treatment_json(treatment: &Treatment) -> Value {
     json!({
@@ -100,6 +118,7 @@ pub(super) fn treatment_json(treatment: &Treatment) -> Value {
         "user_id": treatment.user.as_str(),
         "initialized_at": treatment.initialized_at.to_string(),
         "current_specialist": treatment.specialist.as_ref().map(UserId::as_str),
+        "holder": treatment.closed_by.is_none().then(|| treatment.holder.as_str()),
         "open": treatment.closed_by.is_none(),
         "closed_by": treatment.closed_by,
     })
@@ -115,6 +134,16 @@ fn message_json(message: &MessageRecord) -> Value {
         "general_settings": message.flags.general_settings,
         "bot_as_spec": message.flags.bot_as_spec,
         "notification_only": message.flags.notification_only,
+        "file": message.file.as_ref().map(file_json),
         "treatment_id": message.treatment.as_ref().map(crate::core::id::TreatmentId::as_str),
+    })
+}
+
+fn file_json(file: &FileRecord) -> Value {
+    json!({
+        "file_id": file.id,
+        "file_name": file.name,
+        "file_size": file.bytes,
+        "is_image": file.is_image,
     })
 }

@@ -9,6 +9,8 @@ use crate::core::id::{LineId, TreatmentId, UserId};
 use crate::core::time::Time;
 
 use super::bodies::{self, Envelope, Stamp};
+use super::files::NewFile;
+use super::holding::Holder;
 use super::model::{Broadcast, Closing, Held, Model, Refused, Treatment};
 
 /// What a specialist says when nothing else was given.
@@ -74,14 +76,18 @@ impl Model {
         };
         let at = self.stamp(now);
         let is_new = self.require_open(line, user).is_err();
-        let holder = author.clone().filter(|_| by_specialist);
-        let held = self.continue_or_begin(line, user, holder.as_ref(), at);
+        // The bot comes first where there is one (connect-api.md 5.4).
+        let to_bot = matches!(message_type, 1 | 70) && is_new && self.bot_lines.contains(line);
+        let holder = author.clone().filter(|_| by_specialist).map(Holder::Specialist);
+        let holder = holder.or_else(|| to_bot.then_some(Holder::Bot));
+        let held = self.continue_or_begin(line, user, holder, at);
         let message_id = self.new_message_id();
         let extra = self.first_extra(opening, author.as_ref());
         let first = tell(*message_type, author.as_ref(), &held, &message_id, at, extra);
         let mut events = vec![first];
         match (message_type, by_specialist, is_new) {
-            (1 | 70, false, true) => events.push(self.assign(line, user, now)),
+            (1 | 70, false, true) if !to_bot => events.push(self.assign(line, user, now)),
+            (1 | 70, false, _) => self.user_said(line, user, at),
             (1 | 70, true, true) => {
                 let taken = tell(81, author.as_ref(), &held, &message_id, at, None);
                 // 1 of 15 recorded pairs came the other way round.
@@ -102,7 +108,10 @@ impl Model {
         let text = || opening.text.as_deref().unwrap_or(DEFAULT_TEXT);
         match opening.message_type {
             1 => Some(("text", json!(text()))),
-            70 => Some(("file", bodies::file(&self.new_message_id()))),
+            70 => {
+                let file_id = self.new_message_id();
+                Some(("file", self.files.keep(&file_id, &NewFile::scan(), None)))
+            }
             80 => author.map(|author| ("text", json!(bodies::assignment_text(author)))),
             20 => {
                 let specialist = self.any_specialist().unwrap_or_else(|| opening.user.clone());
@@ -131,16 +140,23 @@ impl Model {
         let (message_id, at) = (self.new_message_id(), self.stamp(now));
         let extra = Some(("text", json!(text)));
         let mut events = vec![tell(1, Some(author), &held, &message_id, at, extra)];
-        // A user who writes again is sometimes assigned anew inside the open treatment.
-        if author == user && self.happens(1, 20) {
-            events.push(self.assign(line, user, now));
+        if author == user {
+            self.user_said(line, user, at);
+            // Who writes again is sometimes assigned anew inside the open treatment.
+            if held.holder != Holder::Bot && self.happens(1, 20) {
+                events.push(self.assign(line, user, now));
+            }
+        } else if held.specialist().is_none() && self.specialists.contains(author) {
+            // Who answers in the place of the bot or of the queue takes the treatment.
+            self.hold(line, user, Holder::Specialist(author.clone()), at);
+            events.push(tell(81, Some(author), &held, &message_id, at, None));
         }
         Ok((self.shown(line, user)?, events))
     }
 
     /// The system assigns a specialist (80), or queues the user (83) when there is none.
     pub(super) fn assign(&mut self, line: &LineId, user: &UserId, now: Time) -> Broadcast {
-        let specialist = self.any_specialist();
+        let specialist = self.free_specialist();
         self.assign_to(line, user, specialist.as_ref(), now)
     }
 
@@ -153,7 +169,8 @@ impl Model {
         now: Time,
     ) -> Broadcast {
         let (message_id, at) = (self.new_message_id(), self.stamp(now));
-        let held = self.continue_or_begin(line, user, specialist, at);
+        let holder = specialist.cloned().map_or(Holder::Queue, Holder::Specialist);
+        let held = self.continue_or_begin(line, user, Some(holder), at);
         match specialist {
             Some(one) => {
                 let extra = Some(("text", json!(bodies::assignment_text(one))));
@@ -174,7 +191,8 @@ impl Model {
         self.require_specialist(specialist)?;
         self.require_open(line, user)?;
         let (message_id, at) = (self.new_message_id(), self.stamp(now));
-        let held = self.continue_or_begin(line, user, Some(specialist), at);
+        let holder = Holder::Specialist(specialist.clone());
+        let held = self.continue_or_begin(line, user, Some(holder), at);
         let event = tell(81, Some(specialist), &held, &message_id, at, None);
         Ok((Treatment::from(&held), vec![event]))
     }
@@ -192,9 +210,10 @@ impl Model {
             return Err(Refused::NoClosing(message_type));
         }
         let mut held = self.require_open(line, user)?.clone();
-        let author = author.cloned().or_else(|| held.specialist.clone());
+        let author = author.cloned().or_else(|| held.specialist().cloned());
         let author = author.or_else(|| self.any_specialist());
-        held.specialist = if message_type == 82 { author.clone() } else { None };
+        let closer = author.clone().filter(|_| message_type == 82);
+        held.holder = closer.map_or(Holder::Queue, Holder::Specialist);
         let (message_id, at) = (self.new_message_id(), self.stamp(now));
         let digits = self.initialized_digits();
         let closing = Closing { message_type, message_id: message_id.clone(), at };
@@ -244,37 +263,41 @@ impl Model {
         if self.happens(1, 4) { 0 } else { 6 }
     }
 
-    /// The open treatment of the user on the line, or a new one; `specialist` gets it.
+    /// The open treatment of the user on the line, or a new one; `holder` gets it. Without one it
+    /// stays where it is, or a new one waits in the queue.
     pub(super) fn continue_or_begin(
         &mut self,
         line: &LineId,
         user: &UserId,
-        specialist: Option<&UserId>,
+        holder: Option<Holder>,
         at: Stamp,
     ) -> Held {
         let key = (line.clone(), user.clone());
-        if let Some(held) = self.open.get_mut(&key) {
-            if specialist.is_some() {
-                held.specialist = specialist.cloned();
-            }
-            return held.clone();
+        if let Some(held) = self.open.get(&key).cloned() {
+            let given = holder.and_then(|holder| self.hold(line, user, holder, at).cloned());
+            return given.unwrap_or(held);
         }
         let held = Held {
             id: self.new_treatment_id(),
             line: line.clone(),
             user: user.clone(),
             since: at,
-            specialist: specialist.cloned(),
+            holder: Holder::Bot,
+            waiting_since: None,
             closing: None,
         };
-        self.newly_opened.push(Treatment::from(&held));
         self.open.insert(key, held.clone());
+        let holder = holder.unwrap_or(Holder::Queue);
+        let held = self.hold(line, user, holder, at).cloned().unwrap_or(held);
+        self.newly_opened.push(Treatment::from(&held));
         held
     }
 
     /// Takes the treatment out of the open ones and remembers how it ended.
     pub(super) fn end(&mut self, line: &LineId, user: &UserId, held: Held) {
-        self.open.remove(&(line.clone(), user.clone()));
+        if let Some(open) = self.open.remove(&(line.clone(), user.clone())) {
+            self.forget_waiting(&open);
+        }
         self.remember_closed(held);
     }
 
@@ -324,6 +347,6 @@ fn ended(held: &Held, at: Stamp, digits: usize) -> Value {
         "line_id": held.line.as_str(),
         "initialized_at": held.since.text(digits),
         "treatment_duration": at.seconds_since(held.since),
-        "current_specialist": held.specialist.as_ref().map(UserId::as_str),
+        "current_specialist": held.specialist().map(UserId::as_str),
     })
 }

@@ -1,21 +1,23 @@
 //! Everything one sandbox shares between its calls, and the one way to change it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
 use crate::core::id::{LineId, TreatmentId, UserId};
-use crate::core::time::Time;
+use crate::core::time::{Span, Time};
 use crate::lifecycle::Tasks;
 
 use super::config::SandboxConfig;
 use super::delivery::Outbox;
 use super::faults::{CallFate, FaultDice, Faults, FaultsRefused};
+use super::files::Files;
 use super::hooks::{COPIES_PER_EVENT_MAX, Hooks};
 use super::ledger::{CallCounts, MessageLog, MessageRecord, RateWindow};
 use super::model::{Broadcast, Model, Refused, Treatment};
-use super::sending::Sent;
+use super::sending::{Sent, Taken};
 
 /// How many events one change causes at most.
 const EVENTS_PER_CHANGE_MAX: usize = 4;
@@ -33,6 +35,19 @@ pub(super) struct World {
     window: RateWindow,
 }
 
+impl World {
+    /// The registrations of bots have changed: users get to other bots first.
+    pub(super) fn note_bots(&mut self) {
+        self.model.bot_lines = self.hooks.bot_lines();
+    }
+
+    /// How long a user waits for the bot's answer.
+    fn bot_patience(&self, config: &SandboxConfig) -> Span {
+        let told = self.dice.faults().bot_patience_ms.map(Duration::from_millis);
+        Span::from_duration(told.unwrap_or(config.bot_patience))
+    }
+}
+
 /// One sandbox.
 pub(super) struct Shared {
     pub(super) config: SandboxConfig,
@@ -43,19 +58,24 @@ pub(super) struct Shared {
     down: watch::Sender<bool>,
     opened: broadcast::Sender<Treatment>,
     message_count: watch::Sender<usize>,
+    /// When the bot's time is over for the user who waits longest.
+    bot_due: watch::Sender<Option<Time>>,
 }
 
 impl Shared {
     /// The inhabitants that `config` asks for; nothing happened yet.
     pub(super) fn new(
         config: SandboxConfig,
+        base: String,
         tasks: &Tasks,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, reqwest::Error> {
         let down = watch::Sender::new(false);
         let outbox = super::delivery::start(&config, down.subscribe(), tasks)?;
+        let mut model = Model::new(&config);
+        model.files = Files::at(base);
         let world = World {
-            model: Model::new(&config),
+            model,
             hooks: Hooks::default(),
             dice: FaultDice::new(config.seed),
             messages: MessageLog::default(),
@@ -71,6 +91,7 @@ impl Shared {
             down,
             opened: broadcast::Sender::new(OPENED_MAX),
             message_count: watch::Sender::new(0),
+            bot_due: watch::Sender::new(None),
         })
     }
 
@@ -101,15 +122,17 @@ impl Shared {
             // Nobody looking on is no failure.
             self.opened.send(treatment).unwrap_or_default();
         }
+        self.note_due(&world);
         Ok(changed)
     }
 
     /// Takes a message as the platform does, and keeps it.
     pub(super) async fn send_message(&self, sent: Sent) -> Result<(), Refused> {
         let keep = |world: &mut World, now: Time| {
-            let (treatment, events) = world.model.send(&sent, now)?;
-            let Sent { line, user, author, text, flags } = sent;
-            let record = MessageRecord { at: now, line, user, author, text, flags, treatment };
+            let (Taken { treatment, file }, events) = world.model.send(&sent, now)?;
+            let Sent { line, user, author, text, flags, .. } = sent;
+            let record =
+                MessageRecord { at: now, line, user, author, text, file, flags, treatment };
             world.messages.keep(record);
             Ok((world.messages.count(), events))
         };
@@ -154,10 +177,76 @@ impl Shared {
         let mut world = self.world();
         if faults.forget_hooks {
             world.hooks.forget();
+            world.note_bots();
         }
         self.down.send_replace(faults.down);
         world.dice = FaultDice::with(faults, self.config.seed);
+        self.note_due(&world);
         Ok(())
+    }
+
+    /// Forgets all hooks now; later ones stay.
+    pub(super) fn forget_hooks(&self) {
+        let mut world = self.world();
+        world.hooks.forget();
+        world.note_bots();
+    }
+
+    /// The longest file that is taken, in bytes.
+    pub(super) fn file_bytes_max(&self) -> usize {
+        let told = self.world().dice.faults().file_bytes_max;
+        told.map_or(self.config.file_bytes_max, |told| usize::try_from(told).unwrap_or(usize::MAX))
+    }
+
+    /// Hands every user over whom the bot has let wait too long; how many.
+    pub(super) async fn hand_over_overdue(&self) -> usize {
+        let config = &self.config;
+        self.repeat(|world, now| {
+            let patience = world.bot_patience(config);
+            world.model.hand_over_overdue(patience, now)
+        })
+        .await
+    }
+
+    /// Gives queued treatments to specialists while one is free; how many.
+    pub(super) async fn serve_queue(&self) -> usize {
+        self.repeat(|world, now| world.model.serve_queue(now)).await
+    }
+
+    /// Changes one treatment after the other until there is none to be changed.
+    async fn repeat(
+        &self,
+        change: impl Fn(&mut World, Time) -> (Option<Treatment>, Vec<Broadcast>) + Sync,
+    ) -> usize {
+        let mut count = 0;
+        while let Ok(Some(_)) = self.change(|world, now| Ok(change(world, now))).await {
+            count += 1;
+        }
+        count
+    }
+
+    /// When somebody's wait for the bot is over, kept up to date.
+    fn note_due(&self, world: &World) {
+        let patience = world.bot_patience(&self.config);
+        let due = world.model.first_unanswered().map(|since| since.plus(patience));
+        let runs = self.config.bot_timer || world.dice.faults().bot_patience_ms.is_some();
+        let due = due.filter(|_| runs);
+        self.bot_due.send_if_modified(|known| std::mem::replace(known, due) != due);
+    }
+
+    /// Hands users over by itself, as the clock goes on.
+    pub(super) async fn watch_bots(&self) {
+        let mut bot_due = self.bot_due.subscribe();
+        loop {
+            let due = *bot_due.borrow_and_update();
+            let left = due.map(|due| due.since(self.clock.now()).to_duration());
+            tokio::select! {
+                changed = bot_due.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(left.unwrap_or_default()), if left.is_some() => {
+                    self.hand_over_overdue().await;
+                }
+            }
+        }
     }
 
     /// Waits until no event is waiting, held back or under delivery.

@@ -1,3 +1,6 @@
+mod conversation;
+mod files;
+
 use std::sync::Mutex;
 use std::time::Duration;
 

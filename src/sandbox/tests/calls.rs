@@ -151,16 +151,20 @@ async fn messages_that_cannot_be_are_refused_as_the_platform_refuses_them() {
 #[tokio::test]
 async fn commands_change_the_current_treatment_and_say_nothing() {
     let world = World::quick().await;
-    let receiver = Receiver::start(&world.tasks, 0).await;
+    let (receiver, bot) =
+        (Receiver::start(&world.tasks, 0).await, Receiver::start(&world.tasks, 0).await);
     world.call("POST", SEND, as_specialist(1, "Счёт 7")).await;
     world.hook_all(&receiver).await;
+    for line in 1..=3 {
+        world.hook_bot(&bot, &l(line)).await;
+    }
     let chat = json!({"line_id": l(1).as_str(), "user_id": u(1).as_str()});
     let nothing = json!({"line_id": l(3).as_str(), "user_id": u(1).as_str()});
     let to = with(chat.clone(), "to_line_id", json!(l(2).as_str()));
     let spec = with(chat.clone(), "spec_id", json!(s(2).as_str()));
     for (path, body) in [
-        ("/v1/line/appoint/start/", &chat),
         ("/v1/line/appoint/spec/", &spec),
+        ("/v1/line/appoint/start/", &chat),
         ("/v1/line/drop/keyboard/", &chat),
         ("/v1/line/drop/treatment/", &nothing),
         ("/v1/line/reroute/", &to),
@@ -173,7 +177,7 @@ async fn commands_change_the_current_treatment_and_say_nothing() {
     world.handle.quiesce().await;
     let mut types = receiver.types();
     types.sort_unstable();
-    assert_eq!(types, [80, 80, 80, 82, 89, 89]);
+    assert_eq!(types, [80, 80, 82, 84, 89, 89]);
     assert_eq!(world.handle.state().open_treatments().count(), 0);
 }
 

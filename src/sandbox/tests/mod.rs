@@ -2,7 +2,9 @@
 
 mod calls;
 mod controls;
+mod conversations;
 mod deliveries;
+mod files;
 mod lives;
 mod receiver;
 mod traces;

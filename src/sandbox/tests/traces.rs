@@ -54,7 +54,9 @@ fn digits(time: &Value) -> usize {
 }
 
 fn message(flags: MessageFlags) -> Sent {
-    Sent { line: l(1), user: u(1), author: Some(s(1)), text: "Счёт 7".to_owned(), flags }
+    let text = "Счёт 7".to_owned();
+    let (author, keyboard, file) = (Some(s(1)), None, None);
+    Sent { line: l(1), user: u(1), author, text, flags, keyboard, file }
 }
 
 fn specialist_mode() -> MessageFlags {
@@ -242,30 +244,30 @@ fn a_move_to_a_line_the_user_lacks_is_refused_and_changes_nothing() {
 #[test]
 fn a_message_of_a_specialist_opens_with_1_and_81() {
     let mut model = model(1);
-    let (treatment, events) = model.send(&message(specialist_mode()), now()).unwrap();
+    let (taken, events) = model.send(&message(specialist_mode()), now()).unwrap();
     let mut seen = types(&events);
     seen.sort_unstable();
     assert_eq!(seen, [1, 81]);
     assert_eq!(events[0].body["message_id"], events[1].body["message_id"]);
     let (again, events) = model.send(&message(specialist_mode()), now()).unwrap();
-    assert_eq!((again, types(&events)), (treatment, vec![1]));
+    assert_eq!((again.treatment, types(&events)), (taken.treatment, vec![1]));
 }
 
 #[test]
 fn a_message_of_the_bot_opens_with_its_echo_alone() {
-    let (treatment, events) = model(1).send(&message(MessageFlags::default()), now()).unwrap();
+    let (taken, events) = model(1).send(&message(MessageFlags::default()), now()).unwrap();
     assert_eq!(types(&events), [1]);
     check_keys(&events[0].body, &["text"]);
     assert_eq!(events[0].body["author_id"], s(1).as_str());
-    assert_eq!(events[0].body["treatment_id"], treatment.unwrap().as_str());
+    assert_eq!(events[0].body["treatment_id"], taken.treatment.unwrap().as_str());
 }
 
 #[test]
 fn a_notification_opens_nothing() {
     let flags = MessageFlags { notification_only: true, ..MessageFlags::default() };
     let mut model = model(1);
-    let (treatment, events) = model.send(&message(flags), now()).unwrap();
-    assert_eq!(treatment, None);
+    let (taken, events) = model.send(&message(flags), now()).unwrap();
+    assert_eq!(taken.treatment, None);
     assert!(!events[0].body.contains_key("treatment_id"));
     assert!(model.open.is_empty());
 }
