@@ -193,10 +193,20 @@ fn content(asked: &Asked, keyboard: Option<&Value>) -> Result<String, Problem> {
     })
 }
 
-/// The line that was asked for, else the only one that is open to the user.
+/// The line that was asked for, else that of the message which came in with this key before, else
+/// the only one that is open to the user.
 async fn line_of(context: &Context, asked: &Asked) -> Result<LineId, Problem> {
-    match &asked.line {
-        Some(line) => Ok(line.clone()),
+    if let Some(line) = &asked.line {
+        return Ok(line.clone());
+    }
+    let by_key = OutgoingFilter {
+        messages: true,
+        key: Some(asked.key.clone()),
+        limit: 1,
+        ..OutgoingFilter::default()
+    };
+    match context.store.list_outgoing(&by_key).await?.pop() {
+        Some(before) => Ok(before.given.line),
         None => users::only_line(context, &asked.user).await,
     }
 }

@@ -27,7 +27,7 @@ struct UserLineRow {
     platform_name: Option<String>,
     manager_id: Option<String>,
     state: Option<String>,
-    bot_connected: i64,
+    our_bots: i64,
 }
 
 /// The lines open to a user, ours first; `None` if they have to be asked for.
@@ -48,10 +48,9 @@ pub(super) async fn of_user(
     }
     let rows: Vec<UserLineRow> = sqlx::query_as(
         "SELECT s.line_id, s.expires_at, l.name AS our_name, p.name AS platform_name, \
-         l.manager_id, l.state, CASE WHEN EXISTS (SELECT 1 FROM hooks h \
+         l.manager_id, l.state, (SELECT COUNT(*) FROM hooks h \
          WHERE h.line_id = s.line_id AND h.kind = 'bot' AND h.state = 'set') \
-         OR EXISTS (SELECT 1 FROM own_urls u WHERE u.url = p.hook_bot) THEN 1 ELSE 0 END \
-         AS bot_connected \
+         + (SELECT COUNT(*) FROM own_urls u WHERE u.url = p.hook_bot) AS our_bots \
          FROM subscriptions s LEFT JOIN lines l ON l.line_id = s.line_id AND l.present = 1 \
          LEFT JOIN platform_lines p ON p.line_id = s.line_id \
          WHERE s.user_id = $1 AND (s.expires_at IS NULL OR s.expires_at > $2) \
@@ -79,7 +78,7 @@ impl UserLineRow {
             line: self.line_id.into(),
             name: self.our_name.or(self.platform_name),
             ours,
-            bot_connected: self.bot_connected == 1,
+            bot_connected: self.our_bots > 0,
             expires_at: time(self.expires_at),
         })
     }

@@ -1,5 +1,6 @@
 //! The whole application against the sandbox, over real HTTP.
 
+mod actions;
 mod away;
 mod callback;
 mod doubt;
@@ -11,3 +12,4 @@ mod messages;
 mod notice;
 mod refusals;
 mod start;
+mod users;
