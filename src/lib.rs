@@ -31,10 +31,10 @@
 //!
 //! | where | what belongs there | what never |
 //! | --- | --- | --- |
-//! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [silence](crate::core::silence), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
+//! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [messages and actions](crate::core::outgoing), [silence](crate::core::silence), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
 //! | [`store`] | the trait [`Store`](store::Store), one method for each use case and transaction; one text of SQL, compiled for each engine | a rule, HTTP, the platform, mail |
 //! | [`http`] | callback, API, health: reads a request into types, asks the store, writes the answer. All routes on one screen | a rule, a worker, SQL |
-//! | [`worker`] | what happens by itself: intake, dispatcher, sender, notifier, reconciler, auditor | HTTP; a transaction held across a call |
+//! | [`worker`] | what happens by itself: intake, dispatcher, sender, courier, notifier, reconciler, auditor | HTTP; a transaction held across a call |
 //! | [`connect`] | the platform's client: wire types, budget of calls, what a broken call proves | the database, anything about payments |
 //! | [`mail`] | SMTP, the text of notices | the database |
 //! | [`message`] | the template of the message into the chat | who gets it |
@@ -73,6 +73,15 @@
 //! 5. The platform broadcasts our own message. Its number names the payment (the *echo*), its
 //!    treatment takes the place of the reservation.
 //! 6. The treatment ends: `closed`, and the line takes the next payment.
+//!
+//! # The path of one message
+//!
+//! 1. `POST /api/v1/messages` (or a close, transfer or assignment of a treatment) →
+//!    `http::messages`, `http::actions` → [`Store::add_outgoing`](store::Store::add_outgoing).
+//! 2. [`Courier`](worker::courier::Courier) claims the oldest of each chat, one at a time, and calls
+//!    the platform once; [`core::outgoing`] says what follows.
+//! 3. Its echo, or the end of its treatment, settles a doubt; for a message the absence of an echo
+//!    does, where echoes are known to come.
 //!
 //! # The path of one event
 //!
@@ -121,6 +130,8 @@
 //! | dispatch | one try to send one payment to one line; also its reservation |
 //! | echo | our own message, broadcast back to us |
 //! | look | one question to the platform which treatments are open |
+//! | action | a treatment closed, transferred or assigned over the API |
+//! | outgoing | a message or an action on its way into a chat |
 //! | notice | the e-mail "all lines are busy" to the manager |
 //! | hook | a registration of our callback URL at the platform, kind `line` or `bot` |
 //! | event | one broadcast received on the callback URL, kept as it came |
