@@ -32,11 +32,12 @@ use crate::telemetry::Chain;
 use crate::wake::{Wake, Worker};
 use crate::worker::auditor::Auditor;
 use crate::worker::dispatcher::Dispatcher;
+use crate::worker::expirer::Expirer;
 use crate::worker::hooks::HookPolicy;
 use crate::worker::intake::Intake;
 use crate::worker::notifier::Notifier;
 use crate::worker::reconciler::Reconciler;
-use crate::worker::sender::{LANES, Sender};
+use crate::worker::sender::{BEGUN_WITHIN, LANES, Sender};
 use crate::worker::{self, Gate, Parts, Step};
 
 /// How often what was counted is put together, so that it does not grow while nobody asks.
@@ -49,8 +50,13 @@ const FINISH_WITHIN: Duration = Duration::from_secs(6);
 const RECHECK_TRIES: u32 = 6;
 /// How long the end of everything may take, with the database gone or slow.
 const CLOSE_WITHIN: Duration = Duration::from_millis(1_500);
-/// How long a call waits for the budget: short, because a claim's lease covers it.
-const BUDGET_WAIT: Duration = Duration::from_secs(3);
+/// How long a call waits for the budget: short, because a claim's lease covers it. Who waits longer
+/// would be too late to begin.
+const BUDGET_WAIT: Duration = Duration::from_secs(2);
+const _: () = assert!(BUDGET_WAIT.as_secs() <= BEGUN_WITHIN.whole_secs().unsigned_abs());
+
+/// Workers that [`App::drain`] steps: so many steps find out that there is nothing to do.
+pub const DRAINED: usize = 6;
 
 /// The application, put together and not running yet.
 pub struct App {
@@ -61,6 +67,7 @@ pub struct App {
     stop_grace: Duration,
     intake: Arc<Intake>,
     dispatcher: Arc<Dispatcher>,
+    expirer: Arc<Expirer>,
     sender: Arc<Sender>,
     notifier: Arc<Notifier>,
     reconciler: Arc<Reconciler>,
@@ -121,6 +128,7 @@ impl App {
         Ok(Self {
             intake: Arc::new(Intake(parts.clone())),
             dispatcher: Arc::new(Dispatcher(parts.clone())),
+            expirer: Arc::new(Expirer::new(parts.clone(), is_alone)),
             sender: Arc::new(Sender::new(parts.clone(), mode, wake.clone())),
             notifier: Arc::new(Notifier(parts.clone())),
             reconciler: Arc::new(reconciler),
@@ -214,6 +222,7 @@ impl App {
         };
         spawn("intake", Worker::Intake, Arc::<Intake>::clone(&self.intake));
         spawn("dispatcher", Worker::Dispatcher, Arc::<Dispatcher>::clone(&self.dispatcher));
+        spawn("expirer", Worker::Expirer, Arc::<Expirer>::clone(&self.expirer));
         for _ in 0..LANES {
             spawn("sender", Worker::Sender, Arc::<Sender>::clone(&self.sender));
         }
@@ -246,8 +255,14 @@ impl App {
     ///
     /// Answers how many steps that took, at most `steps_max`.
     pub async fn drain(&self, steps_max: usize) -> store::Result<usize> {
-        let workers: [&dyn Step; 5] =
-            [&*self.reconciler, &*self.intake, &*self.dispatcher, &*self.sender, &*self.notifier];
+        let workers: [&dyn Step; DRAINED] = [
+            &*self.expirer,
+            &*self.reconciler,
+            &*self.intake,
+            &*self.dispatcher,
+            &*self.sender,
+            &*self.notifier,
+        ];
         let mut steps = 0;
         while steps < steps_max {
             let mut did = false;

@@ -14,6 +14,8 @@ pub enum Worker {
     Intake,
     /// Hands payments to lines.
     Dispatcher,
+    /// Ends claims that ran out.
+    Expirer,
     /// Sends messages.
     Sender,
     /// Sends notices.
@@ -26,9 +28,10 @@ pub enum Worker {
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Intake,
         Self::Dispatcher,
+        Self::Expirer,
         Self::Sender,
         Self::Notifier,
         Self::Reconciler,
@@ -40,6 +43,7 @@ impl Worker {
         match self {
             Self::Intake => "intake",
             Self::Dispatcher => "dispatcher",
+            Self::Expirer => "expirer",
             Self::Sender => "sender",
             Self::Notifier => "notifier",
             Self::Reconciler => "reconciler",
@@ -56,7 +60,7 @@ impl Worker {
 /// One bell for each worker of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Wake {
-    bells: Arc<[Notify; 6]>,
+    bells: Arc<[Notify; 7]>,
 }
 
 impl Wake {
@@ -71,10 +75,11 @@ impl Wake {
     }
 
     fn bell(&self, worker: Worker) -> &Notify {
-        let [intake, dispatcher, sender, notifier, reconciler, auditor] = &*self.bells;
+        let [intake, dispatcher, expirer, sender, notifier, reconciler, auditor] = &*self.bells;
         match worker {
             Worker::Intake => intake,
             Worker::Dispatcher => dispatcher,
+            Worker::Expirer => expirer,
             Worker::Sender => sender,
             Worker::Notifier => notifier,
             Worker::Reconciler => reconciler,

@@ -251,8 +251,9 @@ pub mod bounds {
     pub const EVENTS_PER_BATCH: i64 = 256;
     /// Payments looked at again in one transaction.
     pub const RECHECKS_PER_BATCH: i64 = 256;
-    /// How long a claimed call may take, all its waits together, before its outcome is in doubt.
-    pub const CLAIM_LEASE: Span = Span::from_secs(15);
+    /// How long a claimed call may take, all its waits together, before its outcome is in doubt:
+    /// up to 2 s until it begins, 10 s for its answer, and 1 s to write that down.
+    pub const CLAIM_LEASE: Span = Span::from_secs(13);
     /// How long handing over a notice may take.
     pub const NOTICE_LEASE: Span = Span::from_secs(90);
     /// Entries on one page of a list at the most.

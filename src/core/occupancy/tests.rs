@@ -555,7 +555,7 @@ fn a_look_made_soon_finds_a_message_but_does_not_prove_it_absent_while_it_may_st
         (told(&view), view.dispatches[&1].due_at, view.dispatches[&1].failures)
     };
     let untouched = "in_doubt - -: ; in_doubt L1 -".to_owned();
-    // Claimed at 0: the call lasts 15 s at the most, and the platform takes 10 s at the most.
+    // Claimed at 0: the call lasts 13 s at the most, and the platform takes 10 s at the most.
     assert_eq!(soon("", 2), (untouched.clone(), at(25), 0));
     assert_eq!(soon("", 24), (untouched, at(25), 0));
     assert_eq!(soon("", 25).0, "queued - -: proven_absent; undone L1 -");

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use freeline::app::{App, Surroundings};
+use freeline::app::{App, DRAINED, Surroundings};
 use freeline::clock::Clock;
 use freeline::config::{Env, Settings};
 use freeline::core::id::LineId;
@@ -157,12 +157,11 @@ impl World {
 
     /// Steps everything until there is nothing left to do.
     pub(crate) async fn settle(&self) {
-        let idle = 5;
         loop {
             self.sandbox.quiesce().await;
             let steps = self.app.drain(STEPS_MAX).await.expect("the workers step");
             assert!(steps < STEPS_MAX, "the workers never rest");
-            if steps == idle {
+            if steps == DRAINED {
                 break;
             }
         }

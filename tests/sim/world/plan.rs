@@ -26,8 +26,8 @@ pub(super) struct Setting {
 }
 
 /// The workers of a replica; the sender has two lanes.
-pub(super) const WORKERS: [&str; 6] =
-    ["intake", "dispatcher", "sender", "other sender", "notifier", "reconciler"];
+pub(super) const WORKERS: [&str; 7] =
+    ["intake", "dispatcher", "sender", "other sender", "notifier", "reconciler", "expirer"];
 
 /// Their places.
 pub(super) const INTAKE: usize = 0;
@@ -39,7 +39,7 @@ pub(super) const OTHER_SENDER: usize = 3;
 pub(super) const RECONCILER: usize = 5;
 
 /// Workers by how often they are drawn.
-const OFTEN: [usize; 14] = [0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5, 5];
+const OFTEN: [usize; 15] = [0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5, 5, 6];
 
 /// How a delivery of an event goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
