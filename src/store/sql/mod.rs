@@ -13,6 +13,7 @@ use crate::core::occupancy::Listed;
 use crate::core::outcome::Answer;
 use crate::core::payment::{Command, CommandRefused};
 use crate::core::time::{Span, Time};
+use crate::store::bounds::EVENTS_PER_BATCH;
 use crate::store::error::Doing;
 use crate::store::{
     Added, Audited, ClaimedDispatch, ClaimedNotice, Counterparty, Cursor, Directory, DispatchRound,
@@ -347,6 +348,9 @@ impl Store for SqlStore {
         requested_at: Time,
         now: Time,
     ) -> Result<()> {
+        // What waits is taken in first, a batch after the other as ever: in the transaction of the
+        // look a large backlog would keep all others out.
+        while self.apply_events(now, EVENTS_PER_BATCH).await? > 0 {}
         serial!(self, &[Worker::Dispatcher, Worker::Sender], |conn| looks::record(
             conn,
             &self.rules,
