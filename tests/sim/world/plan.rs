@@ -98,6 +98,12 @@ pub(super) enum Step {
         lane: usize,
         calls: Calls,
     },
+    /// An answer is written down and its sender does not hear so; another replica claims the call
+    /// anew, and only then the first one writes its answer down once more.
+    AnswerAgain {
+        replica: usize,
+        other: usize,
+    },
     /// Some events come in and are taken into account.
     Hear {
         count: usize,
@@ -276,7 +282,7 @@ impl Chance {
 type Maker = fn(&mut Chance) -> Step;
 
 /// The kinds of steps with their usual weights.
-const KINDS: [(u32, Maker); 25] = [
+const KINDS: [(u32, Maker); 26] = [
     (80, |c| Step::Go {
         replica: c.replica(),
         worker: *pick(&mut c.dice, &OFTEN),
@@ -366,4 +372,5 @@ const KINDS: [(u32, Maker); 25] = [
         _ => Step::PlatformDown { secs: c.dice.random_range(1..90) },
     }),
     (1, |c| Step::StrangeEvent { which: c.which() }),
+    (4, |c| Step::AnswerAgain { replica: c.replica(), other: c.replica() }),
 ];
