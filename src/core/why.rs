@@ -93,7 +93,7 @@ codes! {
         TreatmentGone = "treatment_gone",
         /// A person cancelled it.
         CancelledByPerson = "cancelled_by_person",
-        /// A person cancelled it when its message had gone out already.
+        /// A person cancelled it, and its message turns out to be on the platform.
         CancelledTooLate = "cancelled_too_late",
         /// The manager was told that all lines are busy.
         Noticed = "noticed",
@@ -202,7 +202,7 @@ const fn sentence(code: ReasonCode) -> &'static str {
         R::TreatmentGone => "its treatment is no longer open, the close was not heard",
         R::CancelledByPerson => "cancelled by a person",
         R::CancelledTooLate => {
-            "it had been cancelled, but its message is on the platform: tell them in the chat"
+            "a person had cancelled it, but its message is on the platform: it counts as dispatched"
         }
         R::Noticed => "the manager was told that all lines are busy",
         R::NoticeRefused => "the notice to the manager was refused",

@@ -34,7 +34,8 @@ pub mod notifier;
 pub mod reconciler;
 pub mod sender;
 
-/// How long after a replica is gone another has taken over whatever it was at, its calls included.
+/// How long after a replica is gone another has taken over what it was at, its calls to the platform
+/// included; the hand-over of a mail may take longer ([`NOTICE_LEASE`](store::bounds::NOTICE_LEASE)).
 pub const TAKEN_OVER_WITHIN: Span = Span::from_secs(15);
 /// The longest a worker sleeps without being woken: what a lost wake-up can cost.
 const TICK: Duration = Duration::from_secs(5);

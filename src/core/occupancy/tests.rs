@@ -213,7 +213,8 @@ fn the_echo_of_a_cancelled_payment_shows_it_as_dispatched_because_it_is() {
     let said = view.payments.values().next().unwrap().happened[1].1.to_string();
     assert_eq!(
         said,
-        "it had been cancelled, but its message is on the platform: tell them in the chat (line L1)"
+        "a person had cancelled it, but its message is on the platform: it counts as dispatched \
+         (line L1)"
     );
     // Once is enough.
     hear(&mut view, &story("1s T1 says=FL-0000-0001 | 1s T1 bot says=FL-0000-0001"));

@@ -44,10 +44,10 @@ fn gather(victim: &Victim, beginning: &'static str) -> JoinSet<()> {
     crowd
 }
 
-/// The largest body that is taken, and so many of them that they are twice as much as the memory
-/// that may be used.
+/// The largest body that is taken, and so many of them that they are more than the memory that may
+/// be used.
 const LARGE_BYTES: usize = 1_024 * 1_024;
-const LARGE: usize = 128;
+const LARGE: usize = 96;
 
 #[tokio::test]
 async fn a_backlog_of_large_events_is_taken_in_without_all_of_it_in_memory() {
