@@ -33,11 +33,12 @@ use crate::wake::{Wake, Worker};
 use crate::worker::auditor::Auditor;
 use crate::worker::courier::{self, Courier};
 use crate::worker::dispatcher::Dispatcher;
+use crate::worker::expirer::Expirer;
 use crate::worker::hooks::HookPolicy;
 use crate::worker::intake::Intake;
 use crate::worker::notifier::Notifier;
 use crate::worker::reconciler::Reconciler;
-use crate::worker::sender::{LANES, Sender};
+use crate::worker::sender::{BEGUN_WITHIN, LANES, Sender};
 use crate::worker::{self, Gate, Parts, Step};
 
 /// How often what was counted is put together, so that it does not grow while nobody asks.
@@ -50,8 +51,13 @@ const FINISH_WITHIN: Duration = Duration::from_secs(6);
 const RECHECK_TRIES: u32 = 6;
 /// How long the end of everything may take, with the database gone or slow.
 const CLOSE_WITHIN: Duration = Duration::from_millis(1_500);
-/// How long a call waits for the budget: short, because a claim's lease covers it.
-const BUDGET_WAIT: Duration = Duration::from_secs(3);
+/// How long a call waits for the budget: short, because a claim's lease covers it. Who waits longer
+/// would be too late to begin.
+const BUDGET_WAIT: Duration = Duration::from_secs(2);
+const _: () = assert!(BUDGET_WAIT.as_secs() <= BEGUN_WITHIN.whole_secs().unsigned_abs());
+
+/// Workers that [`App::drain`] steps: so many steps find out that there is nothing to do.
+pub const DRAINED: usize = 7;
 
 /// The application, put together and not running yet.
 pub struct App {
@@ -62,6 +68,7 @@ pub struct App {
     stop_grace: Duration,
     intake: Arc<Intake>,
     dispatcher: Arc<Dispatcher>,
+    expirer: Arc<Expirer>,
     sender: Arc<Sender>,
     courier: Arc<Courier>,
     notifier: Arc<Notifier>,
@@ -127,6 +134,7 @@ impl App {
         Ok(Self {
             intake: Arc::new(Intake(parts.clone())),
             dispatcher: Arc::new(Dispatcher(parts.clone())),
+            expirer: Arc::new(Expirer::new(parts.clone(), is_alone)),
             sender: Arc::new(Sender::new(parts.clone(), mode, wake.clone())),
             courier: Arc::new(Courier::new(parts.clone(), wake.clone())),
             notifier: Arc::new(Notifier(parts.clone())),
@@ -221,6 +229,7 @@ impl App {
         };
         spawn("intake", Worker::Intake, Arc::<Intake>::clone(&self.intake));
         spawn("dispatcher", Worker::Dispatcher, Arc::<Dispatcher>::clone(&self.dispatcher));
+        spawn("expirer", Worker::Expirer, Arc::<Expirer>::clone(&self.expirer));
         for _ in 0..LANES {
             spawn("sender", Worker::Sender, Arc::<Sender>::clone(&self.sender));
         }
@@ -256,7 +265,8 @@ impl App {
     ///
     /// Answers how many steps that took, at most `steps_max`.
     pub async fn drain(&self, steps_max: usize) -> store::Result<usize> {
-        let workers: [&dyn Step; 6] = [
+        let workers: [&dyn Step; DRAINED] = [
+            &*self.expirer,
             &*self.reconciler,
             &*self.intake,
             &*self.dispatcher,

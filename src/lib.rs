@@ -34,7 +34,7 @@
 //! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [messages and actions](crate::core::outgoing), [silence](crate::core::silence), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
 //! | [`store`] | the trait [`Store`](store::Store), one method for each use case and transaction; one text of SQL, compiled for each engine | a rule, HTTP, the platform, mail |
 //! | [`http`] | callback, API, health: reads a request into types, asks the store, writes the answer. All routes on one screen | a rule, a worker, SQL |
-//! | [`worker`] | what happens by itself: intake, dispatcher, sender, courier, notifier, reconciler, auditor | HTTP; a transaction held across a call |
+//! | [`worker`] | what happens by itself: intake, dispatcher, sender, courier, notifier, reconciler, expirer, auditor | HTTP; a transaction held across a call |
 //! | [`connect`] | the platform's client: wire types, budget of calls, what a broken call proves | the database, anything about payments |
 //! | [`mail`] | SMTP, the text of notices | the database |
 //! | [`message`] | the template of the message into the chat | who gets it |

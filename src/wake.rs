@@ -14,6 +14,8 @@ pub enum Worker {
     Intake,
     /// Hands payments to lines.
     Dispatcher,
+    /// Ends claims that ran out.
+    Expirer,
     /// Sends messages.
     Sender,
     /// Sends what people and the ERP send into chats.
@@ -28,9 +30,10 @@ pub enum Worker {
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Intake,
         Self::Dispatcher,
+        Self::Expirer,
         Self::Sender,
         Self::Courier,
         Self::Notifier,
@@ -43,6 +46,7 @@ impl Worker {
         match self {
             Self::Intake => "intake",
             Self::Dispatcher => "dispatcher",
+            Self::Expirer => "expirer",
             Self::Sender => "sender",
             Self::Courier => "courier",
             Self::Notifier => "notifier",
@@ -60,7 +64,7 @@ impl Worker {
 /// One bell for each worker of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Wake {
-    bells: Arc<[Notify; 7]>,
+    bells: Arc<[Notify; 8]>,
 }
 
 impl Wake {
@@ -75,10 +79,12 @@ impl Wake {
     }
 
     fn bell(&self, worker: Worker) -> &Notify {
-        let [intake, dispatcher, sender, courier, notifier, reconciler, auditor] = &*self.bells;
+        let [intake, dispatcher, expirer, sender, courier, notifier, reconciler, auditor] =
+            &*self.bells;
         match worker {
             Worker::Intake => intake,
             Worker::Dispatcher => dispatcher,
+            Worker::Expirer => expirer,
             Worker::Sender => sender,
             Worker::Courier => courier,
             Worker::Notifier => notifier,

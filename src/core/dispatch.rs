@@ -20,9 +20,9 @@ pub const TREATMENT_EXPECTED_WITHIN: Span = Span::from_secs(120);
 
 /// How long after its claim the platform may still carry out a call that we have given up.
 ///
-/// The call ends with its claim, 15 s at the most. Then the platform may be at work on it for as
-/// long as an answer is waited for, 10 s. Before that a look that does not find the message proves
-/// nothing, however soon it was made.
+/// The call ends with its claim, 13 s at the most. Then the platform may be at work on it for as
+/// long as an answer is waited for, 10 s; and the clocks of two replicas may differ by a little.
+/// Before that a look that does not find the message proves nothing, however soon it was made.
 pub const CARRIED_OUT_WITHIN: Span = Span::from_secs(25);
 
 /// After a time without our hearing this short the platform repeats whatever it could not deliver:

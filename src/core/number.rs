@@ -5,6 +5,7 @@
 //! number that still stands in an old chat.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Crockford's base 32: no letter in it can be mistaken for a digit.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -17,7 +18,7 @@ const DASH_AT: usize = 7;
 
 /// A payment's number, such as `FL-4J7Q-2M9X`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Number(String);
+pub struct Number(Arc<str>);
 
 impl Number {
     /// Makes a number from the lowest 40 of `random` bits.
@@ -31,7 +32,7 @@ impl Number {
         (0..4).for_each(|index| text.push(letter(index)));
         text.push('-');
         (4..8).for_each(|index| text.push(letter(index)));
-        Self(text)
+        Self(text.into())
     }
 
     /// Takes a text that is exactly one number.
@@ -57,7 +58,7 @@ impl Number {
                 && word.bytes().enumerate().skip(PREFIX.len()).all(|(at, byte)| {
                     if at == DASH_AT { byte == b'-' } else { ALPHABET.contains(&byte) }
                 });
-            let number = Self(word);
+            let number = Self(word.into());
             if is_number && !found.contains(&number) {
                 found.push(number);
                 if found.len() == FOUND_MAX {

@@ -312,8 +312,14 @@ fn revive(
     payment.line = Some(dispatch.line.clone());
     payment.treatment = treatment;
     payment.dispatched_at = payment.dispatched_at.or(Some(now));
+    let was_cancelled = payment.state == PaymentState::Cancelled;
     let reason = Reason::on_line(ReasonCode::EchoSeen, dispatch.line.clone());
     payment.become_(PaymentState::Dispatched, reason);
+    // What is on the platform is shown as it is: a payment that counted as cancelled while somebody
+    // works on it would be the lie. Whoever cancelled it has to learn of it.
+    if was_cancelled {
+        payment.note(Reason::on_line(ReasonCode::CancelledTooLate, dispatch.line.clone()));
+    }
 }
 
 /// Brings dispatches in line with the treatments they opened.
@@ -462,7 +468,7 @@ fn settle_by_look(view: &mut View, snapshot: &Snapshot<'_>, now: Time) {
         let is_due = dispatch.due_at <= snapshot.requested_at;
         match (dispatch.phase, open) {
             (Phase::InDoubt, _) if dispatch.needs_person() => {}
-            (Phase::InDoubt, Some(open)) if can_be_ours(dispatch, open, now) => {
+            (Phase::InDoubt, Some(open)) if can_be_ours(dispatch, open, snapshot, now) => {
                 revive(dispatch, payment, Some(open.id.clone()), now);
                 payment.note(Reason::on_line(ReasonCode::FoundByLook, dispatch.line.clone()));
             }
@@ -510,10 +516,22 @@ fn called_at(dispatch: &Dispatch, now: Time) -> Time {
     dispatch.claimed_at.unwrap_or(now).minus(CLOCKS_APART_MAX)
 }
 
-/// Whether an open treatment can have been opened by this dispatch and by nobody else we know of.
-fn can_be_ours(dispatch: &Dispatch, open: &Treatment, now: Time) -> bool {
+/// Whether an open treatment can have been opened by this dispatch and by nobody else we know of: it
+/// began while the platform may have been at work on the call, by the platform's own list where
+/// that says so, and we heard of nobody but a specialist who began it.
+///
+/// A conversation that a specialist began by hand in the very minute of the call, with this user on
+/// this line, looks the same as long as neither echo comes, and is taken for ours. Neither list nor
+/// assignment says which words it began with, and the words themselves prove nothing: ours may
+/// stand in it above or below them.
+fn can_be_ours(dispatch: &Dispatch, open: &Treatment, snapshot: &Snapshot<'_>, now: Time) -> bool {
+    let listed = snapshot.listed.iter().find(|listed| listed.treatment == open.id);
+    let told = listed.and_then(|listed| listed.initialized_at).unwrap_or(open.opened_at);
+    let began_at = told.min(open.opened_at);
+    let from = called_at(dispatch, now);
+    let until = dispatch.claimed_at.unwrap_or(now).plus(CARRIED_OUT_WITHIN).plus(CLOCKS_APART_MAX);
     matches!(open.opener, Opener::Specialist | Opener::Unknown)
-        && open.opened_at >= called_at(dispatch, now)
+        && (from..=until).contains(&began_at)
 }
 
 /// Whether something opened and closed in its chat since the call, perhaps with our message in it.

@@ -208,7 +208,7 @@ pub struct Treatments {
 }
 
 /// Whether a provisional treatment has become a real one that is not among those of its chat.
-fn has_owner_elsewhere(provisional: &Treatment, real: &[Treatment]) -> bool {
+fn has_owner_elsewhere(provisional: &Treatment, real: &[&Treatment]) -> bool {
     let owner = provisional.end.as_ref().and_then(|end| end.moved_to.as_ref());
     owner.is_some_and(|owner| real.iter().all(|treatment| treatment.id != *owner))
 }
@@ -439,23 +439,50 @@ impl Treatments {
     ///
     /// A treatment that is over counts too: what began before it cannot still be open.
     fn settle_pair(&mut self, line: &LineId, user: &UserId) {
-        let pair: Vec<Treatment> = self.of_pair(line, user).cloned().collect();
-        let (provisional, real): (Vec<_>, Vec<_>) =
-            pair.into_iter().partition(Treatment::is_provisional);
-        // Ends that were heard without the treatment's id.
-        let ends: Vec<&End> = provisional.iter().filter_map(Treatment::sure_end).collect();
-        if let Some(newest) = newest_of(&real) {
-            for treatment in real.iter().filter(|treatment| treatment.sure_end().is_none()) {
-                let end = if treatment.id == newest.id {
-                    end_after(&ends, treatment)
-                } else {
-                    let (at, kind) = (newest.opened_at, EndKind::Superseded);
-                    Some(End { at, kind, moved_to: None })
-                };
-                self.put(Treatment { end, ..treatment.clone() });
+        let ends = self.ends_of_real(line, user);
+        self.write_ends(ends);
+        let ends = self.ends_of_provisional(line, user);
+        self.write_ends(ends);
+        self.reopen_provisional(line, user);
+    }
+
+    fn write_ends(&mut self, ends: Vec<(TreatmentId, Option<End>)>) {
+        for (id, end) in ends {
+            if let Some(treatment) = self.by_id.get(&id).cloned() {
+                self.put(Treatment { end, ..treatment });
             }
         }
-        for treatment in provisional.iter().filter(|treatment| treatment.sure_end().is_none()) {
+    }
+
+    /// The treatments of a pair: those without an id of the platform's, and the others.
+    fn split_pair(&self, line: &LineId, user: &UserId) -> (Vec<&Treatment>, Vec<&Treatment>) {
+        self.of_pair(line, user).partition(|treatment| treatment.is_provisional())
+    }
+
+    /// The ends that have to change of those whose end was not heard.
+    fn ends_of_real(&self, line: &LineId, user: &UserId) -> Vec<(TreatmentId, Option<End>)> {
+        let (provisional, real) = self.split_pair(line, user);
+        let Some(newest) = newest_of(&real) else { return Vec::new() };
+        // Ends that were heard without the treatment's id.
+        let ends: Vec<&End> = provisional.iter().filter_map(|one| one.sure_end()).collect();
+        let living = real.iter().filter(|treatment| treatment.sure_end().is_none());
+        let changed = living.filter_map(|treatment| {
+            let end = if treatment.id == newest.id {
+                end_after(&ends, treatment)
+            } else {
+                let (at, kind) = (newest.opened_at, EndKind::Superseded);
+                Some(End { at, kind, moved_to: None })
+            };
+            (treatment.end != end).then(|| (treatment.id.clone(), end))
+        });
+        changed.collect()
+    }
+
+    fn ends_of_provisional(&self, line: &LineId, user: &UserId) -> Vec<(TreatmentId, Option<End>)> {
+        let (provisional, real) = self.split_pair(line, user);
+        let ends: Vec<&End> = provisional.iter().filter_map(|one| one.sure_end()).collect();
+        let living = provisional.iter().filter(|treatment| treatment.sure_end().is_none());
+        let changed = living.filter_map(|treatment| {
             let end = match self.owner(treatment) {
                 Some(owner) => Some(End {
                     at: owner.opened_at.max(treatment.opened_at),
@@ -466,9 +493,9 @@ impl Treatments {
                 None if has_owner_elsewhere(treatment, &real) => treatment.end.clone(),
                 None => end_after(&ends, treatment),
             };
-            self.put(Treatment { end, ..treatment.clone() });
-        }
-        self.reopen_provisional(line, user);
+            (treatment.end != end).then(|| (treatment.id.clone(), end))
+        });
+        changed.collect()
     }
 
     /// The real treatment that a provisional one has been all the time.
@@ -480,8 +507,7 @@ impl Treatments {
 
     /// Signs without an id that are newer than every end of the pair belong to a new treatment.
     fn reopen_provisional(&mut self, line: &LineId, user: &UserId) {
-        let (provisional, real): (Vec<_>, Vec<_>) =
-            self.of_pair(line, user).cloned().partition(Treatment::is_provisional);
+        let (provisional, real) = self.split_pair(line, user);
         let own = provisional.into_iter().filter(|one| !has_owner_elsewhere(one, &real));
         let Some(newest) = own.max_by_key(|treatment| treatment.last_event_at) else {
             return;
@@ -491,7 +517,8 @@ impl Treatments {
             return;
         }
         let id = provisional_id(line, user, at);
-        self.put(Treatment { id, opened_at: at, end: None, ..newest });
+        let again = Treatment { id, opened_at: at, end: None, ..newest.clone() };
+        self.put(again);
     }
 
     fn put(&mut self, treatment: Treatment) {
@@ -525,10 +552,11 @@ impl Treatments {
 
 /// Of the treatments of one chat the one that can be open: that which began last, unless it is over
 /// and another one was alive after it. Beginnings may be known to the second only.
-fn newest_of(real: &[Treatment]) -> Option<&Treatment> {
-    let last = real.iter().max_by_key(|treatment| treatment.rank())?;
+fn newest_of<'a>(real: &[&'a Treatment]) -> Option<&'a Treatment> {
+    let last = real.iter().copied().max_by_key(|treatment| treatment.rank())?;
     let Some(end) = last.sure_end() else { return Some(last) };
-    let alive_after = real.iter().filter(|t| t.sure_end().is_none() && t.last_event_at > end.at);
+    let alive_after =
+        real.iter().copied().filter(|t| t.sure_end().is_none() && t.last_event_at > end.at);
     alive_after.max_by_key(|treatment| (treatment.last_event_at, &treatment.id)).or(Some(last))
 }
 

@@ -93,6 +93,8 @@ codes! {
         TreatmentGone = "treatment_gone",
         /// A person cancelled it.
         CancelledByPerson = "cancelled_by_person",
+        /// A person cancelled it, and its message turns out to be on the platform.
+        CancelledTooLate = "cancelled_too_late",
         /// The manager was told that all lines are busy.
         Noticed = "noticed",
         /// The notice could not be delivered for good.
@@ -199,6 +201,9 @@ const fn sentence(code: ReasonCode) -> &'static str {
         R::TreatmentClosed => "its treatment was closed",
         R::TreatmentGone => "its treatment is no longer open, the close was not heard",
         R::CancelledByPerson => "cancelled by a person",
+        R::CancelledTooLate => {
+            "a person had cancelled it, but its message is on the platform: it counts as dispatched"
+        }
         R::Noticed => "the manager was told that all lines are busy",
         R::NoticeRefused => "the notice to the manager was refused",
         R::Doubled => "the message was seen on the platform a second time",

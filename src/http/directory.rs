@@ -10,7 +10,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::http::Context;
-use crate::http::fields::{Errors, Fields, ID_CHARS, NAME_CHARS, Query, parse_json, path_id};
+use crate::http::fields::{
+    ERRORS_MAX, Errors, Fields, ID_CHARS, NAME_CHARS, Query, parse_json, path_id,
+};
 use crate::http::page::{self, Page};
 use crate::http::problem::{ERRORS_TOLD, FieldError, Problem};
 use crate::store::{Counterparty, Directory, LineEntry, Manager};
@@ -39,9 +41,11 @@ impl fmt::Display for DirectoryErrors {
             let at = if error.pointer.is_empty() { "(as a whole)" } else { &error.pointer };
             write!(f, "  {at}: {}", error.message)?;
         }
+        // Beyond the last that is kept nobody has counted.
+        let least = if self.0.len() < ERRORS_MAX { "" } else { "at least " };
         match self.0.len().saturating_sub(ERRORS_TOLD) {
             0 => Ok(()),
-            more => write!(f, "\n  and {more} more"),
+            more => write!(f, "\n  and {least}{more} more"),
         }
     }
 }
@@ -527,6 +531,27 @@ mod tests {
         let told = wrong(&body);
         assert_eq!(told.lines().count(), ERRORS_TOLD + 1);
         assert!(told.ends_with("\n  and 3 more"), "{told}");
+    }
+
+    #[test]
+    fn of_a_directory_full_of_mistakes_only_so_many_are_kept() {
+        let mistakes = |count: usize| {
+            let mut body = good();
+            body["managers"] = Value::from(vec![7; count]);
+            body["lines"] = json!([]);
+            body["counterparties"] = json!([]);
+            body
+        };
+        let kept = |count| read_directory(&mistakes(count)).unwrap_err().len();
+        assert_eq!(kept(ERRORS_MAX - 1), ERRORS_MAX - 1);
+        assert_eq!(kept(ERRORS_MAX), ERRORS_MAX);
+        assert_eq!(kept(ERRORS_MAX + 1), ERRORS_MAX);
+        let more = ERRORS_MAX - ERRORS_TOLD;
+        let told = wrong(&mistakes(50 * ERRORS_MAX));
+        assert_eq!(told.lines().count(), ERRORS_TOLD + 1);
+        assert!(told.ends_with(&format!("\n  and at least {more} more")), "{told}");
+        let refused = Problem::validation(read_directory(&mistakes(ERRORS_MAX)).unwrap_err());
+        assert_eq!(refused.errors().len(), ERRORS_TOLD);
     }
 
     #[test]

@@ -126,10 +126,12 @@ impl Problem {
 
     /// Everything that is wrong in a body or a query; at least one.
     pub(super) fn validation(mut errors: Vec<FieldError>) -> Self {
+        let is_cut = errors.len() > ERRORS_TOLD;
         errors.truncate(ERRORS_TOLD);
         let detail = match errors.as_slice() {
             [only] => only.message.clone(),
-            _ => format!("{} fields are wrong, see errors", errors.len()),
+            all if is_cut => format!("more than {} fields are wrong, see errors", all.len()),
+            all => format!("{} fields are wrong, see errors", all.len()),
         };
         Self { code: Code::ValidationFailed, detail, errors, lines: Vec::new() }
     }

@@ -135,6 +135,92 @@ impl<T> Doing<T> for Result<T, sqlx::migrate::MigrateError> {
 mod tests {
     use super::*;
 
+    /// An error as a database tells it.
+    #[derive(Debug, thiserror::Error)]
+    #[error("the database says {code}")]
+    struct Told {
+        code: &'static str,
+        /// Whether a constraint is named as its cause.
+        of_constraint: bool,
+    }
+
+    impl sqlx::error::DatabaseError for Told {
+        fn message(&self) -> &str {
+            self.code
+        }
+
+        fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+            Some(self.code.into())
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            use sqlx::error::ErrorKind;
+            if self.of_constraint { ErrorKind::UniqueViolation } else { ErrorKind::Other }
+        }
+    }
+
+    fn told(code: &'static str, of_constraint: bool) -> StoreError {
+        StoreError::database("write", sqlx::Error::Database(Box::new(Told { code, of_constraint })))
+    }
+
+    #[test]
+    fn what_the_database_refuses_for_its_content_is_a_contradiction_and_what_it_lacks_is_an_outage()
+    {
+        let check = |code, of_constraint, expected: &str| {
+            let error = told(code, of_constraint);
+            let found = match (error.is_contradiction(), error.is_outage()) {
+                (true, false) => "contradiction",
+                (false, true) => "outage",
+                (false, false) => "neither",
+                (true, true) => "both",
+            };
+            assert_eq!(found, expected, "{code}");
+        };
+        // Constraints, under whatever code.
+        check("23505", true, "contradiction");
+        check("2067", true, "contradiction");
+        // PostgreSQL: a text with NUL, a number out of range, an index row that is too large.
+        for code in ["22021", "22P05", "22003", "54000", "54001"] {
+            check(code, false, "contradiction");
+        }
+        // SQLite: too big, of another type.
+        for code in ["18", "20"] {
+            check(code, false, "contradiction");
+        }
+        // PostgreSQL: no connection, a forgotten transaction ended, a deadlock, too many
+        // connections, a lock not had, a stop, a statement that took too long.
+        for code in ["08006", "25P03", "40P01", "53300", "55P03", "57P01", "57014"] {
+            check(code, false, "outage");
+        }
+        // A full disk, a broken index, a table that is gone; SQLite: busy, read-only, a failing
+        // disk, a full one, a damaged file. Trying again may help, another event may not.
+        for code in ["53100", "XX002", "42P01", "5", "8", "10", "13", "11", "1555", "222", "548"] {
+            check(code, false, "neither");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_ours_is_a_contradiction_and_no_answer_is_none() {
+        assert!(StoreError::inconsistent("lines", "state", "odd").is_contradiction());
+        assert!(!StoreError::silent("write").is_contradiction());
+        assert!(!StoreError::refused("open", "in use").is_contradiction());
+        for error in [sqlx::Error::PoolTimedOut, sqlx::Error::RowNotFound] {
+            assert!(!StoreError::database("write", error).is_contradiction());
+        }
+    }
+
     #[test]
     fn an_outage_is_told_from_trouble_with_what_was_to_be_written() {
         let outage = |error| StoreError::database("write", error).is_outage();

@@ -58,7 +58,9 @@ pub trait Store: Send + Sync {
     /// Keeps events as they came, all or none, and recognises copies. They are on disk afterwards.
     async fn keep_events(&self, events: &[NewEvent]) -> Result<Vec<Kept>>;
 
-    /// Takes up to `limit` kept events into account, oldest first; answers how many.
+    /// Takes up to `limit` kept events into account, oldest first, and no more of their bodies than
+    /// [`EVENT_BYTES_PER_BATCH`](bounds::EVENT_BYTES_PER_BATCH), but one event at least; answers
+    /// how many. None means that there are no more.
     async fn apply_events(&self, now: Time, limit: i64) -> Result<usize>;
 
     /// Sets the oldest event aside that cannot be taken into account, so that the others can.
@@ -316,10 +318,14 @@ pub mod bounds {
 
     /// Events applied in one transaction.
     pub const EVENTS_PER_BATCH: i64 = 256;
+    /// Bytes of the bodies of events applied in one transaction, unless a single one is larger: so
+    /// much of them is in memory at once.
+    pub const EVENT_BYTES_PER_BATCH: i64 = 4 * 1_024 * 1_024;
     /// Payments looked at again in one transaction.
     pub const RECHECKS_PER_BATCH: i64 = 256;
-    /// How long a claimed call may take, all its waits together, before its outcome is in doubt.
-    pub const CLAIM_LEASE: Span = Span::from_secs(15);
+    /// How long a claimed call may take, all its waits together, before its outcome is in doubt:
+    /// up to 2 s until it begins, 10 s for its answer, and 1 s to write that down.
+    pub const CLAIM_LEASE: Span = Span::from_secs(13);
     /// How long handing over a notice may take.
     pub const NOTICE_LEASE: Span = Span::from_secs(90);
     /// Entries on one page of a list at the most.

@@ -575,7 +575,7 @@ pub struct NextDue {
     pub notifier: Option<Time>,
     /// The reconciler: looks at lines.
     pub reconciler: Option<Time>,
-    /// The reconciler: claims that run out.
+    /// The expirer: claims that run out, and doubts about messages.
     pub claims: Option<Time>,
 }
 

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 use crate::clock::Clock;
 use crate::connect::Chat;
-use crate::core::time::Time;
+use crate::core::time::{Span, Time};
 use crate::health::Health;
 use crate::lifecycle::Tasks;
 use crate::mail::Mailer;
@@ -28,12 +28,16 @@ use crate::wake::{Wake, Worker};
 pub mod auditor;
 pub mod courier;
 pub mod dispatcher;
+pub mod expirer;
 pub mod hooks;
 pub mod intake;
 pub mod notifier;
 pub mod reconciler;
 pub mod sender;
 
+/// How long after a replica is gone another has taken over what it was at, its calls to the platform
+/// included; the hand-over of a mail may take longer ([`NOTICE_LEASE`](store::bounds::NOTICE_LEASE)).
+pub const TAKEN_OVER_WITHIN: Span = Span::from_secs(15);
 /// The longest a worker sleeps without being woken: what a lost wake-up can cost.
 const TICK: Duration = Duration::from_secs(5);
 /// The pause after the database failed.

@@ -15,14 +15,15 @@ use crate::core::id::LineId;
 use crate::core::occupancy::Listed;
 use crate::core::retry::Backoff;
 use crate::core::time::{Span, Time};
-use crate::store::{self, HookTarget, Lease, PreviousLease, Store};
+use crate::store::{self, HookTarget, Lease, PreviousLease};
 use crate::worker::hooks::{self, HookPolicy, Synced};
-use crate::worker::{Parts, Step};
+use crate::worker::{Parts, Step, TAKEN_OVER_WITHIN};
 
 /// The lease of this work.
 const LEASE: &str = "reconciler";
 /// How long the lease holds without being kept: a replica that dies is replaced within this time.
 const LEASE_FOR: Span = Span::from_secs(10);
+const _: () = assert!(LEASE_FOR.micros() < TAKEN_OVER_WITHIN.micros(), "it ends too late");
 /// When a kept lease is kept anew.
 const KEEP_AFTER: Span = Span::from_secs(3);
 /// When a replica that may not dispatch yet asks again who leads.
@@ -257,32 +258,13 @@ impl Reconciler {
         Ok(answer.is_ok())
     }
 
-    /// Claims whose holder vanished come into doubt.
-    async fn expire(&self, store: &dyn Store) -> store::Result<usize> {
-        let survivor = self.is_alone.then_some(&*self.parts.owner);
-        let now = self.parts.clock.now();
-        let dispatches = store.expire_claims(now, survivor).await?;
-        if dispatches > 0 {
-            tracing::warn!("{dispatches} payments are in doubt: their sender vanished");
-        }
-        let sent = store.expire_outgoing(now, survivor).await?;
-        if sent > 0 {
-            tracing::warn!(
-                "{sent} messages or changes of treatments are in doubt: their sender vanished"
-            );
-        }
-        let settled = store.settle_outgoing(now).await?;
-        Ok(dispatches + sent + settled + store.expire_notices(now, survivor).await?)
-    }
-
     /// What the one replica does that holds the lease.
     async fn reconcile(&self) -> store::Result<bool> {
         let store = &*self.parts.store;
-        let expired = self.expire(store).await? > 0;
         let synced = self.sync_hooks(&store.hook_targets().await?).await?;
         // Hooks that were just set make their lines want a first look.
         let looked = self.look(&store.hook_targets().await?).await?;
-        Ok(expired || synced || looked)
+        Ok(synced || looked)
     }
 }
 
@@ -330,6 +312,6 @@ impl Step for Reconciler {
         }
         let due = self.parts.store.next_due().await?;
         let ours = [state.hooks_at, state.kept_at.plus(KEEP_AFTER)];
-        Ok(due.reconciler.into_iter().chain(due.claims).chain(ours).min())
+        Ok(due.reconciler.into_iter().chain(ours).min())
     }
 }

@@ -21,6 +21,8 @@ pub const LANES: usize = 8;
 /// How long before the end of a claim its call must have begun: the call's own time limit, and a
 /// second to write its answer down.
 pub const CALL_MAX: Span = Span::from_secs(11);
+/// How long after its claim a call may begin.
+pub const BEGUN_WITHIN: Span = Span::from_micros(CLAIM_LEASE.micros() - CALL_MAX.micros());
 
 /// The time limit of a call, [`Timeouts`](crate::connect::client::Timeouts).
 const ANSWERED_WITHIN: Span = Span::from_secs(10);

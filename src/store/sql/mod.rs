@@ -15,6 +15,7 @@ use crate::core::outgoing::{OutgoingCommand, OutgoingCommandRefused};
 use crate::core::payment::{Command, CommandRefused};
 use crate::core::platform::{PlatformLine, Subscription};
 use crate::core::time::{Span, Time};
+use crate::store::bounds::EVENTS_PER_BATCH;
 use crate::store::error::Doing;
 use crate::store::{
     Added, AddedOutgoing, Audited, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing, Counterparty,
@@ -353,6 +354,9 @@ impl Store for SqlStore {
         requested_at: Time,
         now: Time,
     ) -> Result<()> {
+        // What waits is taken in first, a batch after the other as ever: in the transaction of the
+        // look a large backlog would keep all others out.
+        while self.apply_events(now, EVENTS_PER_BATCH).await? > 0 {}
         let wake = &[Worker::Dispatcher, Worker::Sender, Worker::Courier];
         serial!(self, wake, |conn| looks::record(
             conn,
@@ -459,6 +463,8 @@ impl Store for SqlStore {
         if !self.has_any(|rows| outgoing::doubtful(rows, now)).await? {
             return Ok(0);
         }
+        // Its echo may be among the events that were not taken in yet.
+        while self.apply_events(now, EVENTS_PER_BATCH).await? > 0 {}
         serial!(self, &[Worker::Courier], |conn| outgoing::settle(conn, &self.rules, now))
     }
 

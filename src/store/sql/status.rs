@@ -136,7 +136,8 @@ pub(super) async fn next_due(conn: &mut Conn) -> Result<NextDue> {
             "SELECT MIN(until) FROM (SELECT MIN(lease_until) AS until FROM dispatches \
              WHERE phase = 'sending' UNION ALL SELECT MIN(lease_until) AS until FROM notices \
              WHERE state = 'sending' UNION ALL SELECT MIN(lease_until) AS until FROM outgoing \
-             WHERE state = 'sending') AS all_of_them",
+             WHERE state = 'sending' UNION ALL SELECT MIN(due_at) AS until FROM outgoing \
+             WHERE state = 'in_doubt' AND kind IN ('text', 'file', 'image')) AS all_of_them",
         )
         .await?,
         reconciler: one_time(
@@ -144,7 +145,8 @@ pub(super) async fn next_due(conn: &mut Conn) -> Result<NextDue> {
             "SELECT MIN(due) FROM (SELECT MIN(look_at) AS due FROM lines WHERE look_at IS NOT NULL \
              UNION ALL SELECT MIN(due_at) AS due FROM dispatches \
              WHERE (phase = 'in_doubt' OR (phase = 'sent' AND treatment_id IS NULL)) \
-             UNION ALL SELECT MIN(due_at) AS due FROM outgoing WHERE state = 'in_doubt') \
+             UNION ALL SELECT MIN(due_at) AS due FROM outgoing WHERE state = 'in_doubt' \
+             AND kind IN ('close', 'transfer')) \
              AS all_of_them",
         )
         .await?,

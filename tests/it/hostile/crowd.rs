@@ -6,7 +6,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use serde_json::json;
+
 use super::memory::Victim;
+use crate::support::build::NOW;
+use crate::support::event;
 
 /// Connections that say nothing.
 const CROWD: usize = 2_000;
@@ -38,6 +42,29 @@ fn gather(victim: &Victim, beginning: &'static str) -> JoinSet<()> {
         });
     }
     crowd
+}
+
+/// The largest body that is taken, and so many of them that they are more than the memory that may
+/// be used.
+const LARGE_BYTES: usize = 1_024 * 1_024;
+const LARGE: usize = 96;
+
+#[tokio::test]
+async fn a_backlog_of_large_events_is_taken_in_without_all_of_it_in_memory() {
+    let mut victim = Victim::start().await;
+    let large = |n: usize| {
+        let words = "x".repeat(LARGE_BYTES - 1_024);
+        let (message, user, treatment) = (format!("m{n}"), format!("u{n}"), format!("t{n}"));
+        let text = event::text(&message, ("line", &user, &treatment), NOW);
+        let event = event::received(&event::with(text, json!({ "text": words })), NOW);
+        assert!(event.body.len() <= LARGE_BYTES);
+        event
+    };
+    victim.comes_back_to(&(0..LARGE).map(large).collect::<Vec<_>>()).await;
+    let grown = victim.kept_its_memory();
+    println!("{LARGE} large events took {grown} KiB more");
+    victim.is_well().await;
+    victim.logged_no_error();
 }
 
 async fn a_crowd(beginning: &'static str) {

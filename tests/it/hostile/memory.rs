@@ -5,17 +5,20 @@ use std::time::{Duration, Instant};
 
 use freeline::lifecycle::Tasks;
 use freeline::sandbox::{Sandbox, SandboxConfig, SandboxHandle};
+use freeline::store::NewEvent;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::process::Service;
+use crate::support::process::{LOOK_EVERY, Service};
 use crate::support::{HOOK_TOKEN, TOKEN, TestDatabase};
 
 /// How much more memory the process may take under any of this, in KiB.
 const MORE_KIB: u64 = 64 * 1024;
 /// How long a good request may take beside all of it.
 const GOOD_WITHIN: Duration = Duration::from_secs(5);
+/// Events of a backlog that are written at once.
+const BACKLOG_AT_ONCE: usize = 8;
 
 /// The service, alone with a sandbox, and what it took before anything was done to it.
 pub(super) struct Victim {
@@ -23,7 +26,7 @@ pub(super) struct Victim {
     before_kib: u64,
     tasks: Tasks,
     _sandbox: SandboxHandle,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Victim {
@@ -41,11 +44,25 @@ impl Victim {
         let service = Service::start(&database.url(), &sandbox, &[]).await;
         let put = reqwest::Method::PUT;
         service.call(put, "/directory", directory).await;
-        let mut victim =
-            Self { service, before_kib: 0, tasks, _sandbox: sandbox, _database: database };
+        let mut victim = Self { service, before_kib: 0, tasks, _sandbox: sandbox, database };
         victim.is_well().await;
         victim.before_kib = victim.peak_kib();
         victim
+    }
+
+    /// What was kept while nobody was there to take it in; answers once all of it was taken in.
+    pub(super) async fn comes_back_to(&mut self, backlog: &[NewEvent]) {
+        self.service.kill();
+        let store = self.database.open().await;
+        for some in backlog.chunks(BACKLOG_AT_ONCE) {
+            store.keep_events(some).await.expect("they are kept");
+        }
+        store.close().await;
+        self.service.run().await;
+        let left = || self.service.call(reqwest::Method::GET, "/status", &Value::Null);
+        while left().await["events"]["new"].as_u64().unwrap_or(0) > 0 {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     fn peak_kib(&self) -> u64 {

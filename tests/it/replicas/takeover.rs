@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use freeline::sandbox::{Faults, SandboxConfig, line_id};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Cluster, LEADS, Paid, until};
 use crate::support::MailServer;
+use crate::support::process::Service;
 
-/// How soon another replica must do what the first did for all.
+/// How soon another replica must do what the first did for all, and take over what it had claimed.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(15);
-/// How soon a call of the first is settled: its claim runs out, then an echo may still come, then
-/// the line is looked at.
-const SETTLED_WITHIN: Duration = Duration::from_secs(20);
+/// How long an echo is waited for (`FREELINE_IN_DOUBT_AFTER` of these tests).
+const IN_DOUBT_AFTER: Duration = Duration::from_secs(1);
+/// How soon a call of the first is settled: it is taken over, then an echo may still come, then the
+/// line is looked at.
+const SETTLED_WITHIN: Duration = Duration::from_secs(17);
 
 fn set(cluster: &Cluster, faults: Faults) {
     cluster.sandbox.set_faults(faults).expect("faults within bounds");
@@ -57,13 +60,17 @@ async fn check_taken_over(
     let told = since.elapsed();
     until("the new line's hooks", async || (cluster.hooks_set() == 20).then_some(())).await;
     let hooked = since.elapsed();
+    until("the claim taken over", async || was_in_doubt(replica, hung).await.then_some(())).await;
+    let taken = since.elapsed();
     cluster.until_state(other, &hung.id, "dispatched").await;
     let settled = since.elapsed();
     println!(
-        "told after {told:.1?}, hooks set after {hooked:.1?}, doubt settled after {settled:.1?}"
+        "told after {told:.1?}, hooks set after {hooked:.1?}, claim taken over after {taken:.1?}, \
+         doubt settled after {settled:.1?}"
     );
     assert!(told < TAKEN_OVER_WITHIN, "{told:?}");
     assert!(hooked < TAKEN_OVER_WITHIN, "{hooked:?}");
+    assert!(taken < TAKEN_OVER_WITHIN, "{taken:?}");
     assert!(settled < SETTLED_WITHIN, "{settled:?}");
     assert!(replica.log().contains(LEADS));
     // One for the doubt, one for the new line: what the others were like is still known.
@@ -72,10 +79,18 @@ async fn check_taken_over(
     assert_eq!(cluster.hooks_set(), 20);
 }
 
+/// Whether somebody has noticed that nobody answers for the call of a payment.
+async fn was_in_doubt(replica: &Service, paid: &Paid) -> bool {
+    let path = format!("/payments/{}", paid.id);
+    let payment = replica.call(Method::GET, &path, &Value::Null).await;
+    let timeline = payment["timeline"].as_array().expect("a timeline");
+    timeline.iter().any(|entry| entry["state"] == "in_doubt")
+}
+
 async fn open(mails: &MailServer) -> Cluster {
     let config = SandboxConfig::quick().with_lines(10);
     let settings = [
-        ("FREELINE_IN_DOUBT_AFTER", "1s".to_owned()),
+        ("FREELINE_IN_DOUBT_AFTER", format!("{}s", IN_DOUBT_AFTER.as_secs())),
         ("FREELINE_SMTP_URL", mails.url()),
         ("FREELINE_MAIL_FROM", "Freeline <freeline@example.org>".to_owned()),
     ];

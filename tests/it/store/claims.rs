@@ -107,15 +107,15 @@ on_both_engines! {
         let store = db.open().await;
         furnish(&*store, [line("a", "anna")]).await;
         sending(&*store, payment(1), NOW).await;
-        assert_eq!(store.next_due().await.unwrap().claims, Some(at(15)));
-        assert_eq!(store.expire_claims(at(14), None).await.unwrap(), 0);
-        assert_eq!(store.expire_claims(at(15), None).await.unwrap(), 1);
-        assert_eq!(store.expire_claims(at(15), None).await.unwrap(), 0);
+        assert_eq!(store.next_due().await.unwrap().claims, Some(at(13)));
+        assert_eq!(store.expire_claims(at(12), None).await.unwrap(), 0);
+        assert_eq!(store.expire_claims(at(13), None).await.unwrap(), 1);
+        assert_eq!(store.expire_claims(at(13), None).await.unwrap(), 0);
         assert_eq!(state(&*store, "payment-1").await, PaymentState::InDoubt);
         assert_eq!(claim(&*store, "other", at(9_999)).await, []);
-        assert_eq!(store.next_due().await.unwrap().reconciler, Some(at(45)));
-        assert_eq!(store.lines_to_look_at(at(44), 9).await.unwrap(), []);
-        assert_eq!(store.lines_to_look_at(at(45), 9).await.unwrap(), ["a".into()]);
+        assert_eq!(store.next_due().await.unwrap().reconciler, Some(at(43)));
+        assert_eq!(store.lines_to_look_at(at(42), 9).await.unwrap(), []);
+        assert_eq!(store.lines_to_look_at(at(43), 9).await.unwrap(), ["a".into()]);
     }
 
     async fn a_sole_survivor_puts_the_claims_of_all_others_in_doubt_at_once(db) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freeline::store::bounds;
 use freeline::store::{EventFilter, EventRecord, EventState, Kept, NewEvent, Store};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -65,6 +66,34 @@ on_both_engines! {
         assert_eq!(store.keep_events(&[late]).await.unwrap(), [Kept::Copy]);
         let listed = list(&*store).await;
         assert_eq!((listed.len(), listed[0].copies, listed[0].received_at), (1, 2, NOW));
+    }
+
+    async fn large_events_are_applied_a_few_at_a_time_and_one_at_least(db) {
+        let store = db.open().await;
+        let bound = usize::try_from(bounds::EVENT_BYTES_PER_BATCH).unwrap();
+        let large = |name: &str, bytes: usize| {
+            let blanks = " ".repeat(bytes - texts(name, 1)[0].body.len());
+            let mut event = texts(name, 1).remove(0);
+            event.body.extend_from_slice(blanks.as_bytes());
+            event
+        };
+        let mut events = texts("small", 2);
+        events.extend([large("half", bound / 2), large("other", bound / 2)]);
+        events.push(large("whole", bound));
+        events.push(large("beyond", bound + 1));
+        events.extend(texts("last", 3));
+        store.keep_events(&events).await.unwrap();
+        let mut applied = Vec::new();
+        loop {
+            match store.apply_events(NOW, 256).await.unwrap() {
+                0 => break,
+                count => applied.push(count),
+            }
+        }
+        assert_eq!(applied, [3, 1, 1, 1, 3]);
+        assert!(list(&*store).await.iter().all(|event| event.state == EventState::Applied));
+        assert_eq!(store.keep_events(&texts("more", 5)).await.unwrap().len(), 5);
+        assert_eq!(store.apply_events(NOW, 2).await.unwrap(), 2, "no more than were asked for");
     }
 
     async fn a_copy_that_comes_after_its_event_was_applied_is_not_applied_again(db) {

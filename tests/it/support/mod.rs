@@ -32,7 +32,7 @@ mod world;
 
 pub(crate) use database::TestDatabase;
 pub(crate) use mail::MailServer;
-pub(crate) use world::{HOOK_TOKEN, READ_TOKEN, Setup, TOKEN, World, directory};
+pub(crate) use world::{HOOK_TOKEN, READ_TOKEN, Setup, TOKEN, World, directory, environment};
 
 /// Makes of an async function that takes a `TestDatabase` two tests, one on each engine.
 macro_rules! on_both {

@@ -8,13 +8,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use freeline::ids::{Ids as _, RandomIds};
-use freeline::sandbox::{SandboxHandle, TECHNICAL_USER_ID};
+use freeline::sandbox::SandboxHandle;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::{HOOK_TOKEN, TOKEN};
+use super::{TOKEN, environment};
 
 /// After this time a test that waits for a process has failed: it takes seconds.
 pub(crate) const WITHIN: Duration = Duration::from_mins(4);
@@ -121,25 +121,12 @@ impl Service {
         settings: &[(&str, String)],
     ) -> Self {
         let base = format!("http://{address}");
-        let usual = [
-            ("FREELINE_LISTEN", address.to_string()),
-            ("FREELINE_METRICS_LISTEN", String::new()),
-            ("FREELINE_DATABASE_URL", database_url.to_owned()),
-            ("FREELINE_HOOK_URL", format!("{base}/connect/hook/")),
-            ("FREELINE_HOOK_TOKEN", HOOK_TOKEN.to_owned()),
-            ("FREELINE_CONNECT_URL", sandbox.url()),
-            ("FREELINE_CONNECT_LOGIN", sandbox.config().login.clone()),
-            ("FREELINE_CONNECT_PASSWORD", sandbox.config().password.clone()),
-            ("FREELINE_CONNECT_RATE", "100000/s".to_owned()),
-            ("FREELINE_API_TOKENS", format!("erp:write:{TOKEN}")),
-            ("FREELINE_DISPATCH_USER_ID", TECHNICAL_USER_ID.to_owned()),
-            ("FREELINE_IN_DOUBT_AFTER", "5s".to_owned()),
-            ("FREELINE_STOP_GRACE", "0s".to_owned()),
-            ("FREELINE_LOG", "warn".to_owned()),
-        ];
-        let usual = usual.into_iter().filter(|(name, _)| settings.iter().all(|(n, _)| n != name));
-        let given = settings.iter().map(|(name, value)| (*name, value.clone()));
-        let env = usual.chain(given).map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut env = environment(&base, database_url, sandbox, settings);
+        for (name, value) in [("FREELINE_IN_DOUBT_AFTER", "5s"), ("FREELINE_LOG", "warn")] {
+            if settings.iter().all(|(given, _)| *given != name) {
+                env.push((name.to_owned(), value.to_owned()));
+            }
+        }
         freeline::lifecycle::install_tls();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let folder = tempfile::tempdir().expect("a folder");

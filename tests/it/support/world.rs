@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use freeline::app::{App, Surroundings};
+use freeline::app::{App, DRAINED, Surroundings};
 use freeline::clock::Clock;
 use freeline::config::{Env, Settings};
 use freeline::core::id::LineId;
@@ -114,7 +114,8 @@ impl World {
         let tasks = Tasks::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("its address"));
-        let env = environment(&base, &database, &sandbox, &settings);
+        let env: Env =
+            environment(&base, &database.url(), &sandbox, &settings).into_iter().collect();
         let read = Settings::read(&env).unwrap_or_else(|problems| panic!("{problems}"));
         let ids = Arc::new(RandomIds::from_system());
         let around = Surroundings { clock: clock.clone(), ids, tasks: tasks.clone() };
@@ -128,7 +129,9 @@ impl World {
     /// A second process on the same database, behind the same address; stepped apart.
     pub(crate) async fn replica(&self) -> Replica {
         let tasks = Tasks::new();
-        let env = environment(&self.base, &self.database, &self.sandbox, &self.settings);
+        let url = self.database.url();
+        let env = environment(&self.base, &url, &self.sandbox, &self.settings);
+        let env: Env = env.into_iter().collect();
         let read = Settings::read(&env).unwrap_or_else(|problems| panic!("{problems}"));
         let ids = Arc::new(RandomIds::from_system());
         let around = Surroundings { clock: self.clock.clone(), ids, tasks: tasks.clone() };
@@ -157,12 +160,11 @@ impl World {
 
     /// Steps everything until there is nothing left to do.
     pub(crate) async fn settle(&self) {
-        let idle = 6;
         loop {
             self.sandbox.quiesce().await;
             let steps = self.app.drain(STEPS_MAX).await.expect("the workers step");
             assert!(steps < STEPS_MAX, "the workers never rest");
-            if steps == idle {
+            if steps == DRAINED {
                 break;
             }
         }
@@ -284,16 +286,17 @@ impl Drop for StopAtEnd {
     }
 }
 
-fn environment(
+/// The settings of a service at `base`; `others` stand beside the usual ones, or in their place.
+pub(crate) fn environment(
     base: &str,
-    database: &TestDatabase,
+    database_url: &str,
     sandbox: &SandboxHandle,
-    others: &[(&'static str, String)],
-) -> Env {
-    let mut env = vec![
+    others: &[(&str, String)],
+) -> Vec<(String, String)> {
+    let usual = [
         ("FREELINE_LISTEN", base.trim_start_matches("http://").to_owned()),
         ("FREELINE_METRICS_LISTEN", String::new()),
-        ("FREELINE_DATABASE_URL", database.url()),
+        ("FREELINE_DATABASE_URL", database_url.to_owned()),
         ("FREELINE_HOOK_URL", format!("{base}/connect/hook/")),
         ("FREELINE_HOOK_TOKEN", HOOK_TOKEN.to_owned()),
         ("FREELINE_CONNECT_URL", sandbox.url()),
@@ -304,12 +307,9 @@ fn environment(
         ("FREELINE_DISPATCH_USER_ID", TECHNICAL_USER_ID.to_owned()),
         ("FREELINE_STOP_GRACE", "0s".to_owned()),
     ];
-    for (name, value) in others {
-        env.retain(|(known, _)| known != name);
-        env.push((name, value.clone()));
-    }
-    let given: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, &**value)).collect();
-    given.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    let usual = usual.into_iter().filter(|(name, _)| others.iter().all(|(n, _)| n != name));
+    let others = others.iter().map(|(name, value)| (*name, value.clone()));
+    usual.chain(others).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Three managers, `m1` to `m3`, with three lines each, and a counterparty of each.

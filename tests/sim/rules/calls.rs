@@ -4,16 +4,15 @@ use freeline::core::dispatch::{Rehook, SendMode};
 use freeline::core::occupancy::Listed;
 use freeline::core::outcome::{Answer, NotDone};
 use freeline::core::time::Span;
+use freeline::store::bounds::CLAIM_LEASE;
 
 use super::platform::{Author, Taken};
 use super::service::{Claimed, Done};
 use super::setting::NAMES;
 use super::world::{Look, World};
 
-/// How long a claim holds.
-const CLAIM_LEASE: Span = Span::from_secs(15);
 /// The longest that one call may take.
-const CALL_MAX: i64 = 13_000_000;
+const CALL_MAX: i64 = 11_000_000;
 /// The longest that a call may be on its way before the platform has it.
 const ON_ITS_WAY_MAX: i64 = 10_000_000;
 

@@ -1,6 +1,6 @@
 //! What stays the same during one history: the shape of the company and the habits of the platform.
 
-use std::sync::LazyLock;
+use std::ops::Deref;
 
 use freeline::core::dispatch::SendMode;
 use freeline::core::id::{CounterpartyId, LineId, ManagerId, PaymentId, TreatmentId, UserId};
@@ -21,17 +21,37 @@ pub(super) struct Names {
 
 const PREPARED: u32 = 256;
 
-pub(super) static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
-    lines: (0..5).map(|n| LineId::new(format!("L{n}"))).collect(),
-    users: (0..3).map(|n| UserId::new(format!("U{n}"))).collect(),
-    specialist: UserId::from("S"),
-    managers: (0..3).map(|n| ManagerId::new(format!("M{n}"))).collect(),
-    counterparties: (0..3).map(|n| CounterpartyId::new(format!("C{n}"))).collect(),
-    payments: (0..PREPARED).map(|n| PaymentId::new(format!("P{n:03}"))).collect(),
-    numbers: (0..PREPARED).map(|n| Number::from_random(u64::from(n))).collect(),
-    treatments: (0..PREPARED).map(|n| TreatmentId::new(format!("T{n}"))).collect(),
-    messages: (0..PREPARED * 4).map(|n| format!("m{n}")).collect(),
-});
+/// The names, each thread its own: copies share their text and count themselves, and threads that
+/// count together wait for each other.
+pub(super) static NAMES: NamesOfThread = NamesOfThread;
+
+pub(super) struct NamesOfThread;
+
+thread_local! {
+    static OWN: &'static Names = Box::leak(Box::new(names()));
+}
+
+impl Deref for NamesOfThread {
+    type Target = Names;
+
+    fn deref(&self) -> &Names {
+        OWN.with(|own| *own)
+    }
+}
+
+fn names() -> Names {
+    Names {
+        lines: (0..5).map(|n| LineId::new(format!("L{n}"))).collect(),
+        users: (0..3).map(|n| UserId::new(format!("U{n}"))).collect(),
+        specialist: UserId::from("S"),
+        managers: (0..3).map(|n| ManagerId::new(format!("M{n}"))).collect(),
+        counterparties: (0..3).map(|n| CounterpartyId::new(format!("C{n}"))).collect(),
+        payments: (0..PREPARED).map(|n| PaymentId::new(format!("P{n:03}"))).collect(),
+        numbers: (0..PREPARED).map(|n| Number::from_random(u64::from(n))).collect(),
+        treatments: (0..PREPARED).map(|n| TreatmentId::new(format!("T{n}"))).collect(),
+        messages: (0..PREPARED * 4).map(|n| format!("m{n}")).collect(),
+    }
+}
 
 impl Names {
     pub(super) fn treatment(&self, number: u32) -> TreatmentId {

@@ -3,6 +3,7 @@
 use freeline::connect::SendMode;
 
 use super::engine::Engine;
+use super::life::Figures;
 use super::plan::{DISPATCHER, RECONCILER, SENDER, Setting, Step};
 use super::platform::Manners;
 use super::turnstile::{Calls, Fate};
@@ -57,6 +58,19 @@ async fn an_answer_that_could_not_be_written_down_is_written_by_the_next_step_an
         let written = lived.trace.iter().find(|words| words.contains("sender: record_answer"));
         assert!(written.is_some(), "{}", lived.trace.join("\n"));
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_written_down_again_is_refused_once_another_has_claimed_the_call() {
+    let steps = [
+        Step::PutWhole { without: 0 },
+        Step::Round { replica: 0 },
+        Step::Pay { n: 1, user: 0, whose: 3, priority: 0, hold: false, fate: Fate::Fine },
+        Step::AnswerAgain { replica: 0, other: 1 },
+    ];
+    let lived = check(&Setting { replicas: 2, ..PLAIN }, &steps).await;
+    let Figures { answers_refused, messages, doubted, .. } = lived.figures;
+    assert_eq!((answers_refused, messages, doubted), (1, 1, 0), "{}", lived.trace.join("\n"));
 }
 
 #[tokio::test]

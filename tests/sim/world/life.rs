@@ -253,6 +253,9 @@ impl Life {
                 }
                 return Ok(Some(self.go(replica, SENDER + lane % 2, calls).await.1));
             }
+            Step::AnswerAgain { replica, other } => {
+                return Ok(Some(self.answer_again(replica, other).await));
+            }
             Step::Hear { count, replica } => {
                 for _ in 0..count {
                     let Some(words) = self.deliver(0, replica, Post::Delivered).await else {
@@ -312,6 +315,22 @@ impl Life {
         };
         let name = WORKERS[worker];
         (went, format!("replica {replica}, {name}: {} {end}", self.turnstile.told()))
+    }
+
+    /// See [`Step::AnswerAgain`].
+    async fn answer_again(&mut self, replica: usize, other: usize) -> String {
+        let until = |count, fate, goes_on| Calls { count, fate, goes_on };
+        for (replica, worker, calls) in [
+            (replica, DISPATCHER, Calls::ALL),
+            // It claims, and may not call; that nothing was sent is written down unheard.
+            (replica, SENDER, until(2, Fate::NoBudget, false)),
+            (replica, SENDER, until(2, Fate::FailsAfter, false)),
+            (other, SENDER, until(1, Fate::Fine, false)),
+        ] {
+            let words = self.go(replica, worker, calls).await.1;
+            self.tell(words);
+        }
+        self.go(replica, SENDER, Calls::ALL).await.1
     }
 
     /// The platform delivers an event; unless it is answered 200 it comes again.

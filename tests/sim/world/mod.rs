@@ -142,6 +142,10 @@ async fn live_many(mut engine: Engine, lives_min: u64) {
         all.add(live_seed(&mut engine, seed).await.figures);
         lives += 1;
     }
+    // What is told of fencing numbers is worth something only where they had something to refuse.
+    if asked_for.is_none() {
+        assert!(all.answers_refused > 0, "no answer came after its claim was another's: {all:?}");
+    }
     println!("{lives} lives on {} in {:?}: {all:?}", engine.name(), began.elapsed());
 }
 

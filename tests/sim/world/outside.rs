@@ -18,7 +18,7 @@ use super::platform::{SharedPlatform, row};
 use super::turnstile::{Fate, Turnstile};
 
 /// The longest that a call to the platform takes: then the client gives it up by itself.
-const CALL_MAX: Span = Span::from_secs(13);
+const CALL_MAX: Span = Span::from_secs(12);
 /// The longest that handing over a letter takes.
 const MAIL_MAX: Span = Span::from_secs(60);
 

@@ -26,8 +26,8 @@ pub(super) struct Setting {
 }
 
 /// The workers of a replica; the sender has two lanes.
-pub(super) const WORKERS: [&str; 6] =
-    ["intake", "dispatcher", "sender", "other sender", "notifier", "reconciler"];
+pub(super) const WORKERS: [&str; 7] =
+    ["intake", "dispatcher", "sender", "other sender", "notifier", "reconciler", "expirer"];
 
 /// Their places.
 pub(super) const INTAKE: usize = 0;
@@ -39,7 +39,7 @@ pub(super) const OTHER_SENDER: usize = 3;
 pub(super) const RECONCILER: usize = 5;
 
 /// Workers by how often they are drawn.
-const OFTEN: [usize; 14] = [0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5, 5];
+const OFTEN: [usize; 15] = [0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5, 5, 6];
 
 /// How a delivery of an event goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +97,12 @@ pub(super) enum Step {
         replica: usize,
         lane: usize,
         calls: Calls,
+    },
+    /// An answer is written down and its sender does not hear so; another replica claims the call
+    /// anew, and only then the first one writes its answer down once more.
+    AnswerAgain {
+        replica: usize,
+        other: usize,
     },
     /// Some events come in and are taken into account.
     Hear {
@@ -276,7 +282,7 @@ impl Chance {
 type Maker = fn(&mut Chance) -> Step;
 
 /// The kinds of steps with their usual weights.
-const KINDS: [(u32, Maker); 25] = [
+const KINDS: [(u32, Maker); 26] = [
     (80, |c| Step::Go {
         replica: c.replica(),
         worker: *pick(&mut c.dice, &OFTEN),
@@ -366,4 +372,5 @@ const KINDS: [(u32, Maker); 25] = [
         _ => Step::PlatformDown { secs: c.dice.random_range(1..90) },
     }),
     (1, |c| Step::StrangeEvent { which: c.which() }),
+    (4, |c| Step::AnswerAgain { replica: c.replica(), other: c.replica() }),
 ];

@@ -14,6 +14,7 @@ use freeline::message::MessageTemplate;
 use freeline::store::{self, Store};
 use freeline::wake::Wake;
 use freeline::worker::dispatcher::Dispatcher;
+use freeline::worker::expirer::Expirer;
 use freeline::worker::hooks::HookPolicy;
 use freeline::worker::intake::Intake;
 use freeline::worker::notifier::Notifier;
@@ -89,8 +90,9 @@ impl Replica {
                 Arc::new(Dispatcher(parts.clone())),
                 Arc::<Sender>::clone(&sender),
                 sender,
-                Arc::new(Notifier(parts)),
+                Arc::new(Notifier(parts.clone())),
                 Arc::<Reconciler>::clone(&reconciler),
+                Arc::new(Expirer::new(parts, around.is_alone)),
             ],
             going: std::array::from_fn(|_| None),
             reconciler,
