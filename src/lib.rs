@@ -69,7 +69,8 @@
 //! 4. [`Sender`](worker::sender::Sender) claims that row with a lease and a fencing number, commits,
 //!    calls the platform once, and writes the [`Answer`](crate::core::outcome::Answer) down, if the
 //!    number is still its own. [`conclude`](crate::core::dispatch::conclude) says what follows:
-//!    `dispatched`, again, the next line, `rejected`, or `in_doubt`.
+//!    `dispatched`, again, the next line, `rejected`, or `in_doubt`. A claim that nobody answers for
+//!    becomes a doubt when it ends: [`Expirer`](worker::expirer::Expirer), in whatever replica.
 //! 5. The platform broadcasts our own message. Its number names the payment (the *echo*), its
 //!    treatment takes the place of the reservation.
 //! 6. The treatment ends: `closed`, and the line takes the next payment.

@@ -135,17 +135,18 @@ struct NewRow {
     body: Vec<u8>,
 }
 
-/// The oldest new events of a batch. Their bodies are loaded only once it is clear how many of them
-/// fit into it: their lengths are known without them.
-const OLDEST_NEW: &str = "SELECT id, received_at, body FROM events WHERE id IN (\
-     SELECT id FROM (SELECT id, SUM(bytes) OVER (ORDER BY id) AS bytes_so_far, \
-     ROW_NUMBER() OVER (ORDER BY id) AS place FROM (\
+/// The oldest new events of a batch, up to the last that still fits into it. Their lengths are known
+/// without their bodies, which are loaded only then.
+const OLDEST_NEW: &str = "SELECT id, received_at, body FROM events WHERE state = 'new' AND id <= (\
+     SELECT COALESCE(MAX(id), 0) FROM (\
+     SELECT id, bytes, SUM(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_so_far FROM (\
      SELECT id, LENGTH(body) AS bytes FROM events WHERE state = 'new' ORDER BY id LIMIT ";
 
 pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64) -> Result<usize> {
     let mut wanted = Statement::new(OLDEST_NEW);
-    wanted.push_bind(limit).push(") AS oldest) AS summed WHERE place = 1 OR bytes_so_far <= ");
-    wanted.push_bind(EVENT_BYTES_PER_BATCH).push(") ORDER BY id").push(dialect::FOR_UPDATE);
+    wanted.push_bind(limit).push(") AS oldest) AS summed WHERE bytes_so_far = bytes ");
+    wanted.push("OR bytes_so_far <= ").push_bind(EVENT_BYTES_PER_BATCH);
+    wanted.push(") ORDER BY id").push(dialect::FOR_UPDATE);
     let rows: Vec<NewRow> =
         wanted.build_query_as().fetch_all(&mut *conn).await.doing("load new events")?;
     if rows.is_empty() {
