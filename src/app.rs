@@ -340,6 +340,7 @@ pub fn rules(settings: &Settings) -> Rules {
         default_user: settings.dispatch.user.clone(),
         default_author: settings.dispatch.author.clone(),
         read_event: |body| wire::read_event(body).map_err(|unreadable| unreadable.to_string()),
+        hand_over: settings.dispatch.hand_over,
         look_after_silence: Span::from_duration(settings.dispatch.look_after_silence),
         notices_are_sent: settings.mail.is_some(),
     }

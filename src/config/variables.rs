@@ -107,6 +107,7 @@ pub const VARIABLES: &[Variable] = &[
     DISPATCH_AUTHOR_ID,
     MESSAGE_TEMPLATE,
     IN_DOUBT_AFTER,
+    HAND_OVER,
     LOOK_AFTER_SILENCE,
     SMTP_URL,
     MAIL_FROM,
@@ -248,6 +249,15 @@ pub(super) const IN_DOUBT_AFTER: Variable = Variable::new(
      sooner than 25s after the call finds the message but does not prove it absent",
 )
 .or("30s");
+
+pub(super) const HAND_OVER: Variable = Variable::new(
+    Section::Dispatch,
+    "FREELINE_HAND_OVER",
+    "`yes`: a treatment that a payment opened, and one in which the user writes to our bot, is given \
+     at once to the specialist of the line's manager, or to any who is free; `no`: the platform \
+     does so after 30 s",
+)
+.or("yes");
 
 pub(super) const LOOK_AFTER_SILENCE: Variable = Variable::new(
     Section::Dispatch,

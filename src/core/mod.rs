@@ -5,6 +5,7 @@
 
 pub mod dispatch;
 pub mod event;
+pub mod holding;
 pub mod hook;
 pub mod id;
 pub mod invariant;

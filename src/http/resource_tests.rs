@@ -37,6 +37,7 @@ impl Service {
             default_user: Some("u1".into()),
             default_author: None,
             read_event: |body| wire::read_event(body).map_err(|error| error.to_string()),
+            hand_over: true,
             look_after_silence: Span::from_secs(7_200),
             notices_are_sent: false,
         };

@@ -44,6 +44,8 @@ pub struct Rules {
     pub default_author: Option<UserId>,
     /// Reads a kept event body; the wire format is known elsewhere.
     pub read_event: fn(&[u8]) -> std::result::Result<Event, String>,
+    /// Whether a treatment is handed over to a specialist as soon as its user writes to the bot.
+    pub hand_over: bool,
     /// How long a treatment may be open without a sign of life before its line is looked at.
     pub look_after_silence: Span,
     /// Whether notices can be sent; otherwise they are only shown.

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use super::rows::{micros, word};
 use super::silence::{self, Sign};
 use super::view::{self, About};
-use super::{Conn, Statement, dialect, outgoing, subscriptions};
+use super::{Conn, Statement, dialect, holdings, outgoing, subscriptions};
 use crate::core::event::{Event, EventSource};
 use crate::core::id::LineId;
 use crate::core::occupancy::{Verdict, View, apply_event};
@@ -182,6 +182,11 @@ pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64)
             subscriptions::hear(conn, event, *heard_at).await?;
         }
     }
+    let understood: Vec<(i64, Event)> = read
+        .iter()
+        .filter_map(|(id, _, event)| Some((*id, event.as_ref().ok()?.clone())))
+        .collect();
+    holdings::hear(conn, rules, &understood, (&before, &after), now).await?;
     hear_of_sent(conn, rules, &about, &read, (&before, &after), now).await?;
     silence::watch(conn, rules, &signs(&read, &after)).await?;
     for fate in [EventState::Applied, EventState::Ignored, EventState::Quarantined] {

@@ -31,6 +31,7 @@ mod claims;
 mod directory;
 mod dispatches;
 mod events;
+mod holdings;
 mod hooks;
 mod keyboards;
 mod leases;

@@ -4,6 +4,7 @@ mod actions;
 mod away;
 mod callback;
 mod doubt;
+mod hand_over;
 mod heal;
 mod hooks;
 mod load;

@@ -148,6 +148,7 @@ pub(crate) fn rules() -> Rules {
         default_user: None,
         default_author: None,
         read_event: |body| read_event(body).map_err(|error| error.to_string()),
+        hand_over: true,
         look_after_silence: Span::from_secs(7_200),
         notices_are_sent: true,
     }
