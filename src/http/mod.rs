@@ -14,18 +14,22 @@ use crate::health::Health;
 use crate::ids::Ids;
 use crate::lifecycle::Tasks;
 use crate::store::Store;
+use crate::wake::Wake;
 
 mod arrival;
 mod auth;
 mod callback;
+mod changes;
 mod directory;
 mod events;
 mod fields;
+mod follow;
 mod health;
 mod keeper;
 mod lines;
 mod log;
 mod page;
+mod parked;
 mod patience;
 mod payments;
 mod problem;
@@ -53,6 +57,8 @@ pub struct Parts<'a> {
     pub health: Arc<Health>,
     /// What the auditor found.
     pub findings: Arc<Findings>,
+    /// Rung when something may have changed.
+    pub wake: Wake,
     /// Where tasks are spawned, and whether a stop was asked for.
     pub tasks: Tasks,
     /// Who may call the API.
@@ -75,14 +81,16 @@ pub struct Context {
     tokens: Arc<auth::Tokens>,
     callback: Arc<auth::CallbackAuth>,
     keeper: keeper::EventKeeper,
+    follow: follow::Follow,
     mail_configured: bool,
 }
 
 impl Context {
-    /// Of these parts; starts the task that keeps events.
+    /// Of these parts; starts the tasks that keep events and watch for changes.
     pub fn new(parts: Parts<'_>) -> Self {
         Self {
             keeper: keeper::EventKeeper::start(Arc::clone(&parts.store), &parts.tasks),
+            follow: follow::Follow::start(Arc::clone(&parts.store), parts.wake, &parts.tasks),
             tokens: Arc::new(auth::Tokens::new(parts.api_tokens)),
             callback: Arc::new(auth::CallbackAuth::new(parts.hook_auth)),
             store: parts.store,

@@ -29,7 +29,9 @@ pub mod auditor;
 pub mod dispatcher;
 pub mod hooks;
 pub mod intake;
+pub mod janitor;
 pub mod notifier;
+pub mod pusher;
 pub mod reconciler;
 pub mod sender;
 

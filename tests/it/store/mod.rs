@@ -3,6 +3,7 @@
 mod answers;
 mod apply;
 mod audit;
+mod changes;
 mod claims;
 mod commands;
 mod constraints;
@@ -17,6 +18,7 @@ mod looks;
 mod notices;
 mod payments;
 mod plans;
+mod pushes;
 mod refusals;
 mod returns;
 mod schema;

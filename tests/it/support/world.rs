@@ -157,7 +157,7 @@ impl World {
 
     /// Steps everything until there is nothing left to do.
     pub(crate) async fn settle(&self) {
-        let idle = 5;
+        let idle = 7;
         loop {
             self.sandbox.quiesce().await;
             let steps = self.app.drain(STEPS_MAX).await.expect("the workers step");

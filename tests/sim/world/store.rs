@@ -10,10 +10,11 @@ use freeline::core::outcome::Answer;
 use freeline::core::payment::{Command, CommandRefused};
 use freeline::core::time::{Span, Time};
 use freeline::store::{
-    Added, Audited, ClaimedDispatch, ClaimedNotice, Counterparty, Cursor, Directory, DispatchRound,
-    EventFilter, EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter,
-    LineReport, Manager, NewEvent, NewPayment, NextDue, NoticeOutcome, PaymentDetails,
-    PaymentFilter, PaymentRecord, Result, StatusReport, Store, TreatmentFilter, TreatmentRecord,
+    Added, Audited, Changes, ChangesFrom, ClaimedDispatch, ClaimedNotice, ClaimedPushes,
+    Counterparty, Cursor, Directory, DispatchRound, EventFilter, EventRecord, HookRecord,
+    HookTarget, Kept, Lease, LineEntry, LineFilter, LineReport, Manager, NewEvent, NewPayment,
+    NextDue, NoticeOutcome, ParkedPush, PaymentDetails, PaymentFilter, PaymentRecord, PushOutcome,
+    PushReport, Result, StatusReport, Store, TreatmentFilter, TreatmentRecord,
 };
 
 use super::platform::SharedPlatform;
@@ -108,6 +109,16 @@ pass_on! {
     ) -> Vec<ClaimedNotice>;
     fn record_notice(notice: i64, fence: i64, outcome: &NoticeOutcome, now: Time) -> bool;
     fn expire_notices(now: Time, survivor: Option<&str>) -> usize;
+    fn changes(from: ChangesFrom, limit: i64) -> Option<Changes>;
+    fn newest_change() -> i64;
+    fn forget_changes(before: Time, limit: i64) -> usize;
+    fn begin_pushing() -> ();
+    fn claim_pushes(now: Time, lease_until: Time, limit: i64) -> ClaimedPushes;
+    fn record_push(seq: i64, fence: i64, outcome: &PushOutcome, now: Time) -> bool;
+    fn parked_pushes(behind: i64, limit: i64) -> Vec<ParkedPush>;
+    fn replay_pushes(seq: Option<i64>, now: Time) -> usize;
+    fn next_push_due(now: Time) -> Option<Time>;
+    fn push_report() -> Option<PushReport>;
     fn list_lines(filter: &LineFilter) -> Vec<LineReport>;
     fn list_treatments(filter: &TreatmentFilter) -> Vec<TreatmentRecord>;
     fn treatment(id: &TreatmentId) -> Option<TreatmentRecord>;
