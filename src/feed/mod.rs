@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::core::treatment::EndKind;
 use crate::store::Change;
 
 pub use receiver::{CallLimits, NoClient, Receiver};
@@ -51,7 +52,7 @@ impl From<Change> for ChangeOut {
             state: change.state,
             reason: change.reason.as_ref().map(ToString::to_string),
             reason_code: change.reason.map(|reason| reason.code.as_str()),
-            end_kind: change.end_kind.map(|kind| kind.as_str()),
+            end_kind: change.end_kind.map(EndKind::as_str),
             line_id: change.line.map(|id| id.to_string()),
             user_id: change.user.map(|id| id.to_string()),
             treatment_id: change.treatment.map(|id| id.to_string()),

@@ -85,9 +85,9 @@ pub(super) async fn claim(
     let mut update = Statement::new("UPDATE pushes SET state = 'sending', fence = fence + 1, ");
     update.push("tries = tries + 1, tried_at = ").push_bind(now.micros());
     update.push(", due_at = ").push_bind(lease_until.micros()).push(" WHERE seq IN (");
-    let mut list = update.separated(", ");
+    let mut numbers = update.separated(", ");
     for (seq, ..) in &due {
-        list.push_bind(*seq);
+        numbers.push_bind(*seq);
     }
     update.push(")");
     update.build().execute(&mut *conn).await.doing("claim changes to send")?;

@@ -241,10 +241,10 @@ pub(super) async fn save(conn: &mut Conn, before: &View, after: &View, now: Time
     for dispatch in changed {
         write_dispatch(conn, dispatch).await?;
     }
-    let mut changes = changed_treatments(before, after, now);
+    let mut news = changed_treatments(before, after, now);
     for (id, payment) in &after.payments {
         if before.payments.get(id) != Some(payment) {
-            changes.push(write_payment(conn, payment, now).await?);
+            news.push(write_payment(conn, payment, now).await?);
             // The directory may have changed while it was on its way.
             if before.payments.get(id).is_some_and(|old| old.state != PaymentState::Queued)
                 && payment.state == PaymentState::Queued
@@ -254,7 +254,7 @@ pub(super) async fn save(conn: &mut Conn, before: &View, after: &View, now: Time
             lines::wake_manager(conn, payment, now).await?;
         }
     }
-    changes::write(conn, &changes).await?;
+    changes::write(conn, &news).await?;
     lines::refresh(conn, &lines, now).await
 }
 

@@ -127,7 +127,7 @@ async fn take(State(erp): State<Erp>, headers: HeaderMap, body: String) -> Respo
     erp.got.lock().unwrap().push(Got { headers, body });
     erp.heard.notify_one();
     let next = erp.script.lock().unwrap().pop_front();
-    let does = next.unwrap_or(*erp.always.lock().unwrap());
+    let does = next.unwrap_or_else(|| *erp.always.lock().unwrap());
     let status = |status: u16| StatusCode::from_u16(status).expect("a status");
     match does {
         Does::Says(code) => (status(code), Bytes::from_static(b"whatever")).into_response(),
@@ -175,8 +175,8 @@ async fn every_change_is_sent_signed_and_in_its_order(database: TestDatabase) {
         let signatures: Vec<&str> = one.header("webhook-signature").split(' ').collect();
         assert_eq!(signatures, one.expected_signatures());
     }
-    let of_payment = got.iter().map(Got::json).filter(|body| body["data"]["id"] == *id);
-    let last = of_payment.last().unwrap();
+    let of_payment = |body: &Value| body["data"]["id"] == *id;
+    let last = got.iter().map(Got::json).rfind(of_payment).unwrap();
     assert_eq!(last["type"], "payment.closed");
     let ids: std::collections::BTreeSet<&str> =
         got.iter().map(|one| one.header("webhook-id")).collect();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use freeline::core::outcome::Answer;
 use freeline::core::payment::Command;
 use freeline::core::time::Time;
+use freeline::core::treatment::EndKind;
 use freeline::store::{Change, ChangeKind, ChangesFrom, NewPayment, Store};
 use freeline::wake::{Wake, Worker};
 use tokio::task::JoinSet;
@@ -33,7 +34,7 @@ async fn behind(store: &dyn Store, seq: i64) -> Vec<Change> {
 async fn told(store: &dyn Store, seq: i64) -> Vec<String> {
     let short = |change: Change| {
         let why = change.reason.map(|reason| reason.code.as_str());
-        let why = why.or_else(|| change.end_kind.map(|kind| kind.as_str())).unwrap_or("-");
+        let why = why.or_else(|| change.end_kind.map(EndKind::as_str)).unwrap_or("-");
         format!("{} {} {} {why}", change.kind, change.id, change.state)
     };
     behind(store, seq).await.into_iter().map(short).collect()
@@ -294,6 +295,7 @@ async fn write(store: &dyn Store, writer: u64) {
         let id = format!("payment-{n}").as_str().into();
         let words = "no longer";
         // One that is being sent cannot be cancelled, and that is no change either.
-        drop(store.command_payment(&id, Command::Cancel, words, now).await.unwrap());
+        let answer = store.command_payment(&id, Command::Cancel, words, now).await.unwrap();
+        assert!(answer.is_some(), "it is there");
     }
 }
