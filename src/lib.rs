@@ -34,9 +34,10 @@
 //! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [messages and actions](crate::core::outgoing), [silence](crate::core::silence), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
 //! | [`store`] | the trait [`Store`](store::Store), one method for each use case and transaction; one text of SQL, compiled for each engine | a rule, HTTP, the platform, mail |
 //! | [`http`] | callback, API, health: reads a request into types, asks the store, writes the answer. All routes on one screen | a rule, a worker, SQL |
-//! | [`worker`] | what happens by itself: intake, dispatcher, sender, courier, notifier, reconciler, expirer, auditor | HTTP; a transaction held across a call |
+//! | [`worker`] | what happens by itself: intake, dispatcher, sender, courier, notifier, reconciler, expirer, auditor, janitor, pusher | HTTP; a transaction held across a call |
 //! | [`connect`] | the platform's client: wire types, budget of calls, what a broken call proves | the database, anything about payments |
 //! | [`mail`] | SMTP, the text of notices | the database |
+//! | [`feed`] | how a change is told to the ERP: its JSON, its signature, one call to the receiver | which changes there are, when they are sent |
 //! | [`message`] | the template of the message into the chat | who gets it |
 //! | [`config`] | the settings, all problems at once; the only reader of the environment | use of what it reads |
 //! | [`app`] | composition: which parts there are, how they start and stop | the command line |
@@ -97,6 +98,14 @@
 //!    recognises echoes, and moves dispatches and payments along.
 //! 4. Lines whose occupancy changed make their manager due, and the dispatcher is rung for.
 //!
+//! # The path of one change
+//!
+//! 1. Whatever moves a payment or a treatment writes a row of `changes` in the same transaction
+//!    (`store/sql/changes.rs`). Decisions are serial, so the numbers are those of the commits.
+//! 2. The commit rings for `Worker::Feed`: `http::follow` lets the requests go that wait for it, and
+//!    [`Pusher`](worker::pusher::Pusher) claims the change, sends it and writes the outcome down.
+//! 3. [`Janitor`](worker::janitor::Janitor) forgets it when it is old.
+//!
 //! # What must always be true
 //!
 //! | | invariant | enforced by | tested by |
@@ -108,6 +117,7 @@
 //! | 5 | At most one notice for each payment and episode of waiting | `UNIQUE (payment_id, episode)` | `it/e2e/notice.rs`, `it/store/notices.rs` |
 //! | 6 | Nothing that came in is dropped; what is not understood is kept, counted, shown | `events.state = 'quarantined'` | `it/store/events.rs`, `it/store/apply.rs` |
 //! | 7 | The platform is asked for treatments once at the start, and after a time in which nobody could hear events; then only about one line: to settle a doubt, or because what is open there has long been silent | [`reconciler`](worker::reconciler), [`silence`](crate::core::silence) | `it/e2e/main_job.rs`, `it/e2e/hooks.rs`, `it/e2e/away.rs`, `it/e2e/heal.rs`, `it/store/looks.rs` |
+//! | 8 | Whoever follows the changes gets each once, in the order of the commits | serial transactions; the primary key of `changes` | `it/store/changes.rs`, `it/e2e/changes.rs` |
 //!
 //! [`core::invariant`] states 2 to 5 once more as a check of plain values.
 //!
@@ -135,6 +145,7 @@
 //! | outgoing | a message or an action on its way into a chat |
 //! | notice | the e-mail "all lines are busy" to the manager |
 //! | hook | a registration of our callback URL at the platform, kind `line` or `bot` |
+//! | change | what a payment or treatment became, told to whoever follows |
 //! | event | one broadcast received on the callback URL, kept as it came |
 //!
 //! # Where to start reading
@@ -174,6 +185,7 @@ pub mod config;
 pub mod connect;
 pub mod core;
 pub mod demo;
+pub mod feed;
 pub mod findings;
 pub mod health;
 pub mod http;

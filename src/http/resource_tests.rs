@@ -64,6 +64,7 @@ impl Service {
             clock: Arc::<ManualClock>::clone(&clock),
             ids: Arc::new(RandomIds::from_seed(7)),
             health: Arc::new(Health::default()),
+            wake: Wake::default(),
             tasks: Tasks::new(),
             api_tokens: &[],
             hook_auth: &HookAuth::None,

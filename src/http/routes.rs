@@ -13,8 +13,8 @@ use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::http::problem::{Code, Problem};
 use crate::http::{
-    Context, actions, arrival, auth, callback, directory, events, health, lines, log, messages,
-    payments, status, treatments, users,
+    Context, actions, arrival, auth, callback, changes, directory, events, health, lines, log,
+    messages, parked, payments, status, treatments, users,
 };
 
 /// Where the platform posts its events.
@@ -79,6 +79,10 @@ fn api(context: &Context) -> Router<Context> {
         .route("/treatments/{treatment_id}/assign", post(actions::assign))
         .route("/treatments/{treatment_id}", get(treatments::show))
         .route("/treatments/{treatment_id}/messages", get(treatments::messages))
+        .route("/changes", get(changes::list))
+        .route("/changes/parked", get(parked::list))
+        .route("/changes/parked/replay", post(parked::replay_all))
+        .route("/changes/parked/{seq}/replay", post(parked::replay_one))
         .route("/events", get(events::list))
         .route("/status", get(status::show))
         .fallback(no_such_route)

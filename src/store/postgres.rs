@@ -129,10 +129,13 @@ impl Engine {
 
     /// Commits, and rings for the workers here and in the other replicas.
     async fn commit(&self, mut tx: sqlx::Transaction<'static, Db>, wake: &[Worker]) -> Result<()> {
-        for worker in wake {
-            sqlx::query("SELECT pg_notify($1, current_schema() || ' ' || $2)")
+        if !wake.is_empty() {
+            let names: Vec<String> = wake.iter().map(|worker| worker.name().to_owned()).collect();
+            let tell = "SELECT pg_notify($1, current_schema() || ' ' || worker) \
+                 FROM UNNEST($2) AS worker";
+            sqlx::query(tell)
                 .bind(CHANNEL)
-                .bind(worker.name())
+                .bind(names)
                 .execute(&mut *tx)
                 .await
                 .doing("tell the other replicas")?;

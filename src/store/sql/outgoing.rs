@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::FromRow;
 
 use super::rows::{flag, micros, time, word};
-use super::{Conn, Statement, dialect, keyboards};
+use super::{Conn, Statement, changes, dialect, keyboards};
 use crate::core::dispatch::{Rehook, SendMode, proof_after_gap};
 use crate::core::id::{LineId, OutgoingId, TreatmentId, UserId};
 use crate::core::outcome::Answer;
@@ -16,8 +16,8 @@ use crate::core::outgoing::{
 use crate::core::time::{Span, Time};
 use crate::store::error::Doing;
 use crate::store::{
-    AddedOutgoing, ClaimedOutgoing, FileNamed, NewOutgoing, OutgoingFilter, OutgoingRecord, Result,
-    Rules,
+    AddedOutgoing, ChangeKind, ClaimedOutgoing, FileNamed, NewOutgoing, OutgoingFilter,
+    OutgoingRecord, Result, Rules,
 };
 
 /// Claims that ran out, and doubts, dealt with in one transaction.
@@ -198,6 +198,7 @@ pub(super) async fn add(
     .await
     .doing("see whether something is on its way into a chat")?;
     insert(conn, &new, waits.0 == 0, now).await?;
+    note(conn, (&new.id, new.kind, &new.line), OutgoingState::Queued, now).await?;
     Ok(AddedOutgoing::New)
 }
 
@@ -582,6 +583,9 @@ async fn save(conn: &mut Conn, before: &Outgoing, after: &Outgoing, now: Time) -
     update.push(", updated_at = ").push_bind(now.micros());
     update.push(" WHERE seq = ").push_bind(after.seq);
     update.build().execute(&mut *conn).await.doing("write what became of something sent")?;
+    if before.state != after.state {
+        note(conn, (&after.id, after.kind, &after.line), after.state, now).await?;
+    }
     match (before.holds_turn(), after.holds_turn()) {
         (true, false) => give_turn(conn, &after.line, &after.user).await,
         (false, true) => {
@@ -599,6 +603,20 @@ async fn save(conn: &mut Conn, before: &Outgoing, after: &Outgoing, now: Time) -
         }
         _ => Ok(()),
     }
+}
+
+/// Tells whoever follows the changes what a message has become.
+async fn note(
+    conn: &mut Conn,
+    (id, kind, line): (&OutgoingId, OutgoingKind, &LineId),
+    state: OutgoingState,
+    now: Time,
+) -> Result<()> {
+    if !kind.is_message() {
+        return Ok(());
+    }
+    let told = state.as_str();
+    changes::note(conn, ChangeKind::Message, id.as_str(), Some(line), told, now).await
 }
 
 /// Gives the chat's turn to the oldest that is still on its way, once no call is under way there.

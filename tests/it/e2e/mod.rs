@@ -3,6 +3,7 @@
 mod actions;
 mod away;
 mod callback;
+mod changes;
 mod doubt;
 mod hand_over;
 mod heal;
@@ -11,6 +12,7 @@ mod load;
 mod main_job;
 mod messages;
 mod notice;
+mod push;
 mod refusals;
 mod start;
 mod users;

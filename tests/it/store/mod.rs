@@ -3,6 +3,7 @@
 mod answers;
 mod apply;
 mod audit;
+mod changes;
 mod claims;
 mod commands;
 mod constraints;
@@ -18,6 +19,7 @@ mod notices;
 mod outgoing;
 mod payments;
 mod plans;
+mod pushes;
 mod refusals;
 mod returns;
 mod schema;

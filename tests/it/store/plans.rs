@@ -9,7 +9,7 @@ use crate::support::history::live;
 use crate::support::statements::statements_of;
 
 /// Tables that grow for ever, by the names that statements give them.
-const GROWING: [&str; 12] = [
+const GROWING: [&str; 16] = [
     "payments",
     "p",
     "dispatches",
@@ -22,6 +22,10 @@ const GROWING: [&str; 12] = [
     "notices",
     "n",
     "refusals",
+    "changes",
+    "c",
+    "pushes",
+    "e",
 ];
 
 /// The statements of the status count everything; a person looks at it now and then.

@@ -1,7 +1,9 @@
 //! Everything a store shows, as text: without the numbers that each engine counts for itself.
 
 use freeline::core::time::Time;
-use freeline::store::{EventFilter, LineFilter, PaymentFilter, Store, TreatmentFilter};
+use freeline::store::{
+    ChangesFrom, EventFilter, LineFilter, PaymentFilter, Store, TreatmentFilter,
+};
 
 /// More than any test writes.
 const ALL: i64 = 100_000;
@@ -32,6 +34,8 @@ pub(crate) async fn dump(store: &dyn Store, now: Time) -> Vec<String> {
         event.id = 0;
         lines.push(format!("{event:?}"));
     }
+    let changes = store.changes(ChangesFrom::Oldest, ALL).await.unwrap().expect("from the oldest");
+    lines.extend(changes.items.iter().map(|change| format!("{change:?}")));
     lines.push(format!("{:?}", store.hook_targets().await.unwrap()));
     lines.push(format!("{:?}", store.status(now).await.unwrap()));
     lines.push(format!("{:?}", store.next_due().await.unwrap()));
