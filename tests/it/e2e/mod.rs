@@ -5,6 +5,7 @@ mod away;
 mod callback;
 mod changes;
 mod doubt;
+mod flood;
 mod hand_over;
 mod heal;
 mod hooks;
