@@ -132,7 +132,7 @@ impl App {
             default_mode: mode,
         }));
         Ok(Self {
-            intake: Arc::new(Intake(parts.clone())),
+            intake: Arc::new(Intake::new(parts.clone())),
             dispatcher: Arc::new(Dispatcher(parts.clone())),
             expirer: Arc::new(Expirer::new(parts.clone(), is_alone)),
             sender: Arc::new(Sender::new(parts.clone(), mode, wake.clone())),

@@ -25,6 +25,7 @@ mod directory;
 mod events;
 mod fields;
 mod health;
+mod history;
 mod keeper;
 mod lines;
 mod log;

@@ -18,15 +18,17 @@ use crate::core::time::{Span, Time};
 use crate::store::bounds::EVENTS_PER_BATCH;
 use crate::store::error::Doing;
 use crate::store::{
-    Added, AddedOutgoing, Audited, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing, Counterparty,
-    Cursor, Directory, DispatchRound, EventFilter, EventRecord, HookRecord, HookTarget, Kept,
-    Lease, LineEntry, LineFilter, LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue,
-    NoticeOutcome, OutgoingFilter, OutgoingRecord, PaymentDetails, PaymentFilter, PaymentRecord,
-    Result, Rules, StatusReport, Store, TreatmentFilter, TreatmentRecord, UserLine,
+    Added, AddedOutgoing, Audited, CaughtUp, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing,
+    ConversationRecord, Counterparty, Cursor, Directory, DispatchRound, EventFilter, EventRecord,
+    HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter, LineReport, Manager, NewEvent,
+    NewOutgoing, NewPayment, NextDue, NoticeOutcome, OutgoingFilter, OutgoingRecord,
+    PaymentDetails, PaymentFilter, PaymentRecord, Result, Rules, Search, StatusReport, Store,
+    TreatmentFilter, TreatmentRecord, UserLine, UtteranceFilter, UtteranceRecord,
 };
 use crate::wake::Worker;
 
 mod audit;
+mod catch_up;
 mod claims;
 mod directory;
 mod dispatches;
@@ -44,6 +46,7 @@ mod silence;
 mod status;
 mod subscriptions;
 mod treatments;
+mod utterances;
 mod view;
 
 /// A connection of this engine.
@@ -530,6 +533,36 @@ impl Store for SqlStore {
 
     async fn treatment(&self, id: &TreatmentId) -> Result<Option<TreatmentRecord>> {
         read!(self, |conn| treatments::one(conn, id))
+    }
+
+    async fn list_utterances(&self, filter: &UtteranceFilter) -> Result<Vec<UtteranceRecord>> {
+        read!(self, |conn| utterances::list(conn, filter))
+    }
+
+    async fn search_utterances(&self, search: &Search) -> Result<Vec<UtteranceRecord>> {
+        if search.query.finds_nothing() {
+            return Ok(Vec::new());
+        }
+        read!(self, |conn| utterances::search(conn, search))
+    }
+
+    async fn list_conversations(
+        &self,
+        filter: &TreatmentFilter,
+    ) -> Result<Vec<ConversationRecord>> {
+        read!(self, |conn| treatments::list_conversations(conn, filter))
+    }
+
+    async fn catch_up(&self, now: Time, limit: i64) -> Result<CaughtUp> {
+        if !self
+            .has_any(|rows| {
+                rows.push("catch_ups");
+            })
+            .await?
+        {
+            return Ok(CaughtUp::Whole);
+        }
+        serial!(self, &[], |conn| catch_up::step(conn, &self.rules, now, limit))
     }
 
     async fn status(&self, now: Time) -> Result<StatusReport> {

@@ -12,11 +12,12 @@ use freeline::core::payment::{Command, CommandRefused};
 use freeline::core::platform::{PlatformLine, Subscription};
 use freeline::core::time::{Span, Time};
 use freeline::store::{
-    Added, AddedOutgoing, Audited, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing, Counterparty,
-    Cursor, Directory, DispatchRound, EventFilter, EventRecord, HookRecord, HookTarget, Kept,
-    Lease, LineEntry, LineFilter, LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue,
-    NoticeOutcome, OutgoingFilter, OutgoingRecord, PaymentDetails, PaymentFilter, PaymentRecord,
-    Result, StatusReport, Store, TreatmentFilter, TreatmentRecord, UserLine,
+    Added, AddedOutgoing, Audited, CaughtUp, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing,
+    ConversationRecord, Counterparty, Cursor, Directory, DispatchRound, EventFilter, EventRecord,
+    HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter, LineReport, Manager, NewEvent,
+    NewOutgoing, NewPayment, NextDue, NoticeOutcome, OutgoingFilter, OutgoingRecord,
+    PaymentDetails, PaymentFilter, PaymentRecord, Result, Search, StatusReport, Store,
+    TreatmentFilter, TreatmentRecord, UserLine, UtteranceFilter, UtteranceRecord,
 };
 
 use super::platform::SharedPlatform;
@@ -135,6 +136,10 @@ pass_on! {
     fn list_lines(filter: &LineFilter) -> Vec<LineReport>;
     fn list_treatments(filter: &TreatmentFilter) -> Vec<TreatmentRecord>;
     fn treatment(id: &TreatmentId) -> Option<TreatmentRecord>;
+    fn list_utterances(filter: &UtteranceFilter) -> Vec<UtteranceRecord>;
+    fn search_utterances(search: &Search) -> Vec<UtteranceRecord>;
+    fn list_conversations(filter: &TreatmentFilter) -> Vec<ConversationRecord>;
+    fn catch_up(now: Time, limit: i64) -> CaughtUp;
     fn status(now: Time) -> StatusReport;
     fn audit(after: Option<&Cursor>, again: &[PaymentId], now: Time) -> Audited;
     fn ping() -> ();
