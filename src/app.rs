@@ -146,7 +146,7 @@ impl App {
         Ok(Self {
             pusher: Arc::new(Pusher::new(parts.clone(), receiver, wake.clone())),
             janitor: Arc::new(Janitor { parts: parts.clone(), changes_kept }),
-            intake: Arc::new(Intake(parts.clone())),
+            intake: Arc::new(Intake::new(parts.clone())),
             dispatcher: Arc::new(Dispatcher(parts.clone())),
             expirer: Arc::new(Expirer::new(parts.clone(), is_alone)),
             sender: Arc::new(Sender::new(parts.clone(), mode, wake.clone())),

@@ -28,6 +28,7 @@ mod events;
 mod fields;
 mod follow;
 mod health;
+mod history;
 mod keeper;
 mod lines;
 mod log;

@@ -27,10 +27,12 @@ pub use changes::{
     ParkedPush, PushOutcome, PushReport,
 };
 pub use error::StoreError;
+pub use history::*;
 pub use model::*;
 
 mod changes;
 mod error;
+mod history;
 mod model;
 pub mod postgres;
 pub mod sqlite;
@@ -332,6 +334,22 @@ pub trait Store: Send + Sync {
 
     /// One treatment.
     async fn treatment(&self, id: &TreatmentId) -> Result<Option<TreatmentRecord>>;
+
+    /// What was said in a treatment, or in all treatments that a payment's chat went through: oldest
+    /// first.
+    async fn list_utterances(&self, filter: &UtteranceFilter) -> Result<Vec<UtteranceRecord>>;
+
+    /// What was said and holds the words looked for: what came in last first.
+    async fn search_utterances(&self, search: &Search) -> Result<Vec<UtteranceRecord>>;
+
+    /// All treatments of a user, whatever their line, newest first, with how much was said.
+    async fn list_conversations(&self, filter: &TreatmentFilter)
+    -> Result<Vec<ConversationRecord>>;
+
+    /// Writes down what was said in up to `limit` events that an older version took into account, and
+    /// no more of their bodies than
+    /// [`EVENT_BYTES_PER_BATCH`](bounds::EVENT_BYTES_PER_BATCH), but one event at least.
+    async fn catch_up(&self, now: Time, limit: i64) -> Result<CaughtUp>;
 
     /// Counts and ages for the status.
     async fn status(&self, now: Time) -> Result<StatusReport>;

@@ -7,12 +7,13 @@ use sqlx::FromRow;
 use super::rows::{micros, word};
 use super::silence::{self, Sign};
 use super::view::{self, About};
-use super::{Conn, Statement, dialect, holdings, outgoing, subscriptions};
+use super::{Conn, Statement, dialect, holdings, outgoing, subscriptions, utterances};
 use crate::core::event::{Event, EventSource};
 use crate::core::id::LineId;
 use crate::core::occupancy::{Verdict, View, apply_event};
 use crate::core::outgoing::{hear, settle_by_treatments};
 use crate::core::time::Time;
+use crate::core::utterance::Utterance;
 use crate::store::bounds::EVENT_BYTES_PER_BATCH;
 use crate::store::error::Doing;
 use crate::store::{EventFilter, EventRecord, EventState, Kept, NewEvent, Result, Rules};
@@ -189,11 +190,26 @@ pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64)
     holdings::hear(conn, rules, &understood, (&before, &after), now).await?;
     hear_of_sent(conn, rules, &about, &read, (&before, &after), now).await?;
     silence::watch(conn, rules, &signs(&read, &after)).await?;
+    utterances::write(conn, said(&read, &fates)).await?;
     for fate in [EventState::Applied, EventState::Ignored, EventState::Quarantined] {
         let ids = fates.iter().filter(|(_, one)| *one == fate).map(|(id, _)| *id);
         write_fate(conn, &ids.collect::<Vec<_>>(), fate).await?;
     }
     Ok(fates.len())
+}
+
+/// What the events tell that was said; of one that was not understood nothing is taken over.
+fn said(
+    read: &[(i64, Time, std::result::Result<Event, String>)],
+    fates: &[(i64, EventState)],
+) -> Vec<Utterance> {
+    let understood =
+        read.iter().zip(fates).filter(|(_, (_, fate))| *fate != EventState::Quarantined);
+    let one = |((id, heard_at, event), _): (&(i64, Time, _), _)| {
+        let event: &std::result::Result<Event, String> = event;
+        Utterance::of(*id, event.as_ref().ok()?, *heard_at)
+    };
+    understood.filter_map(one).collect()
 }
 
 /// Takes into account what the events tell of messages, closes and transfers.

@@ -18,16 +18,18 @@ use crate::core::time::{Span, Time};
 use crate::store::bounds::EVENTS_PER_BATCH;
 use crate::store::error::Doing;
 use crate::store::{
-    Added, AddedOutgoing, Audited, Changes, ChangesFrom, ClaimedDispatch, ClaimedNotice,
-    ClaimedOutgoing, ClaimedPushes, Counterparty, Cursor, Directory, DispatchRound, EventFilter,
-    EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter, LineReport, Manager,
-    NewEvent, NewOutgoing, NewPayment, NextDue, NoticeOutcome, OutgoingFilter, OutgoingRecord,
-    ParkedPush, PaymentDetails, PaymentFilter, PaymentRecord, PushOutcome, PushReport, Result,
-    Rules, StatusReport, Store, TreatmentFilter, TreatmentRecord, UserLine,
+    Added, AddedOutgoing, Audited, CaughtUp, Changes, ChangesFrom, ClaimedDispatch, ClaimedNotice,
+    ClaimedOutgoing, ClaimedPushes, ConversationRecord, Counterparty, Cursor, Directory,
+    DispatchRound, EventFilter, EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry,
+    LineFilter, LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue, NoticeOutcome,
+    OutgoingFilter, OutgoingRecord, ParkedPush, PaymentDetails, PaymentFilter, PaymentRecord,
+    PushOutcome, PushReport, Result, Rules, Search, StatusReport, Store, TreatmentFilter,
+    TreatmentRecord, UserLine, UtteranceFilter, UtteranceRecord,
 };
 use crate::wake::Worker;
 
 mod audit;
+mod catch_up;
 mod changes;
 mod claims;
 mod directory;
@@ -48,6 +50,7 @@ mod silence;
 mod status;
 mod subscriptions;
 mod treatments;
+mod utterances;
 mod view;
 
 /// A connection of this engine.
@@ -608,6 +611,36 @@ impl Store for SqlStore {
 
     async fn push_report(&self) -> Result<Option<PushReport>> {
         read!(self, |conn| pushes::report(conn))
+    }
+
+    async fn list_utterances(&self, filter: &UtteranceFilter) -> Result<Vec<UtteranceRecord>> {
+        read!(self, |conn| utterances::list(conn, filter))
+    }
+
+    async fn search_utterances(&self, search: &Search) -> Result<Vec<UtteranceRecord>> {
+        if search.query.finds_nothing() {
+            return Ok(Vec::new());
+        }
+        read!(self, |conn| utterances::search(conn, search))
+    }
+
+    async fn list_conversations(
+        &self,
+        filter: &TreatmentFilter,
+    ) -> Result<Vec<ConversationRecord>> {
+        read!(self, |conn| treatments::list_conversations(conn, filter))
+    }
+
+    async fn catch_up(&self, now: Time, limit: i64) -> Result<CaughtUp> {
+        if !self
+            .has_any(|rows| {
+                rows.push("catch_ups");
+            })
+            .await?
+        {
+            return Ok(CaughtUp::Whole);
+        }
+        serial!(self, &[], |conn| catch_up::step(conn, &self.rules, now, limit))
     }
 
     async fn status(&self, now: Time) -> Result<StatusReport> {

@@ -145,7 +145,7 @@ const fn mode_name(mode: SendMode) -> &'static str {
     }
 }
 
-fn parse_mode(text: &str) -> Option<SendMode> {
+pub(super) fn parse_mode(text: &str) -> Option<SendMode> {
     [SendMode::Bot, SendMode::Specialist].into_iter().find(|mode| mode_name(*mode) == text)
 }
 

@@ -2,7 +2,8 @@
 
 use freeline::core::time::Time;
 use freeline::store::{
-    ChangesFrom, EventFilter, LineFilter, PaymentFilter, Store, TreatmentFilter,
+    ChangesFrom, Conversation, EventFilter, LineFilter, PaymentFilter, Store, TreatmentFilter,
+    UtteranceFilter,
 };
 
 /// More than any test writes.
@@ -23,6 +24,12 @@ pub(crate) async fn dump(store: &dyn Store, now: Time) -> Vec<String> {
     let treatments = TreatmentFilter { limit: ALL, ..TreatmentFilter::default() };
     for treatment in store.list_treatments(&treatments).await.unwrap() {
         lines.push(format!("{treatment:?}"));
+        let of = Conversation::Treatment(treatment.id);
+        let filter = UtteranceFilter { of, after_event: 0, cursor: None, limit: ALL };
+        for mut one in store.list_utterances(&filter).await.unwrap() {
+            one.said.event = 0;
+            lines.push(format!("{one:?} {:?}", one.said.words()));
+        }
     }
     for line in store.list_lines(&LineFilter { limit: ALL, ..LineFilter::default() }).await.unwrap()
     {

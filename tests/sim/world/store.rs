@@ -12,12 +12,13 @@ use freeline::core::payment::{Command, CommandRefused};
 use freeline::core::platform::{PlatformLine, Subscription};
 use freeline::core::time::{Span, Time};
 use freeline::store::{
-    Added, AddedOutgoing, Audited, Changes, ChangesFrom, ClaimedDispatch, ClaimedNotice,
-    ClaimedOutgoing, ClaimedPushes, Counterparty, Cursor, Directory, DispatchRound, EventFilter,
-    EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry, LineFilter, LineReport, Manager,
-    NewEvent, NewOutgoing, NewPayment, NextDue, NoticeOutcome, OutgoingFilter, OutgoingRecord,
-    ParkedPush, PaymentDetails, PaymentFilter, PaymentRecord, PushOutcome, PushReport, Result,
-    StatusReport, Store, TreatmentFilter, TreatmentRecord, UserLine,
+    Added, AddedOutgoing, Audited, CaughtUp, Changes, ChangesFrom, ClaimedDispatch, ClaimedNotice,
+    ClaimedOutgoing, ClaimedPushes, ConversationRecord, Counterparty, Cursor, Directory,
+    DispatchRound, EventFilter, EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry,
+    LineFilter, LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue, NoticeOutcome,
+    OutgoingFilter, OutgoingRecord, ParkedPush, PaymentDetails, PaymentFilter, PaymentRecord,
+    PushOutcome, PushReport, Result, Search, StatusReport, Store, TreatmentFilter, TreatmentRecord,
+    UserLine, UtteranceFilter, UtteranceRecord,
 };
 
 use super::platform::SharedPlatform;
@@ -146,6 +147,10 @@ pass_on! {
     fn list_lines(filter: &LineFilter) -> Vec<LineReport>;
     fn list_treatments(filter: &TreatmentFilter) -> Vec<TreatmentRecord>;
     fn treatment(id: &TreatmentId) -> Option<TreatmentRecord>;
+    fn list_utterances(filter: &UtteranceFilter) -> Vec<UtteranceRecord>;
+    fn search_utterances(search: &Search) -> Vec<UtteranceRecord>;
+    fn list_conversations(filter: &TreatmentFilter) -> Vec<ConversationRecord>;
+    fn catch_up(now: Time, limit: i64) -> CaughtUp;
     fn status(now: Time) -> StatusReport;
     fn audit(after: Option<&Cursor>, again: &[PaymentId], now: Time) -> Audited;
     fn ping() -> ();
