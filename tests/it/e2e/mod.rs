@@ -5,6 +5,7 @@ mod away;
 mod callback;
 mod doubt;
 mod heal;
+mod history;
 mod hooks;
 mod load;
 mod main_job;
