@@ -31,7 +31,7 @@
 //!
 //! | where | what belongs there | what never |
 //! | --- | --- | --- |
-//! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [messages and actions](crate::core::outgoing), [silence](crate::core::silence), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
+//! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [messages and actions](crate::core::outgoing), [silence](crate::core::silence), [what is said](crate::core::utterance) and [how it is searched](crate::core::search), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
 //! | [`store`] | the trait [`Store`](store::Store), one method for each use case and transaction; one text of SQL, compiled for each engine | a rule, HTTP, the platform, mail |
 //! | [`http`] | callback, API, health: reads a request into types, asks the store, writes the answer. All routes on one screen | a rule, a worker, SQL |
 //! | [`worker`] | what happens by itself: intake, dispatcher, sender, courier, notifier, reconciler, expirer, auditor, janitor, pusher | HTTP; a transaction held across a call |
@@ -96,6 +96,9 @@
 //!    loads what the events may concern, and
 //!    [`apply_event`](crate::core::occupancy::apply_event) opens, moves and ends treatments,
 //!    recognises echoes, and moves dispatches and payments along.
+//!    What was [said](crate::core::utterance) is written down in the same transaction, each message
+//!    once, for `http::history`; what older versions took in is added when nothing new waits
+//!    ([`Store::catch_up`](store::Store::catch_up)).
 //! 4. Lines whose occupancy changed make their manager due, and the dispatcher is rung for.
 //!
 //! # The path of one change
@@ -143,6 +146,7 @@
 //! | look | one question to the platform which treatments are open |
 //! | action | a treatment closed, transferred or assigned over the API |
 //! | outgoing | a message or an action on its way into a chat |
+//! | utterance | a text or file that somebody said in a treatment; `messages` in the API |
 //! | notice | the e-mail "all lines are busy" to the manager |
 //! | hook | a registration of our callback URL at the platform, kind `line` or `bot` |
 //! | change | what a payment or treatment became, told to whoever follows |

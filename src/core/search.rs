@@ -85,18 +85,14 @@ impl Query {
         while !rest.is_empty() && terms.len() < TERMS_MAX {
             let wanted = rest.strip_prefix('-');
             let begun = wanted.unwrap_or(rest);
-            let (said, is_quoted, behind) = match begun.strip_prefix(is_quote) {
+            let (said, is_quoted, behind) = if let Some(quoted) = begun.strip_prefix(is_quote) {
                 // Quotation marks that nobody closes go to the end.
-                Some(quoted) => match quoted.split_once(is_quote) {
-                    Some((inside, behind)) => (inside, true, behind),
-                    None => (quoted, true, ""),
-                },
-                None => {
-                    let ends = |c: char| c.is_whitespace() || is_quote(c);
-                    let end = begun.find(ends).unwrap_or(begun.len());
-                    let (word, behind) = begun.split_at(end);
-                    (word, false, behind)
-                }
+                let (inside, behind) = quoted.split_once(is_quote).unwrap_or((quoted, ""));
+                (inside, true, behind)
+            } else {
+                let ends = |c: char| c.is_whitespace() || is_quote(c);
+                let (word, behind) = begun.split_at(begun.find(ends).unwrap_or(begun.len()));
+                (word, false, behind)
             };
             let words = spell(said);
             if !words.is_empty() {

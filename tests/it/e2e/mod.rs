@@ -8,6 +8,7 @@ mod doubt;
 mod flood;
 mod hand_over;
 mod heal;
+mod history;
 mod hooks;
 mod load;
 mod main_job;
