@@ -52,10 +52,10 @@
 //!
 //! Outside `src`: `migrations/` (one folder for each engine, the same names), `tests/it/` (the whole
 //! from outside: `store` on both engines, `e2e` against the sandbox, `process` the program killed and
-//! stopped, `replicas` on one PostgreSQL, `deploy` behind nginx, `hostile` what nobody should send,
-//! `faults` of what it depends on),
+//! stopped, `replicas` on one PostgreSQL, `deploy` behind nginx and from 1C, `hostile` what nobody
+//! should send, `faults` of what it depends on),
 //! `tests/sim` (simulations), `tests/broken` (a safeguard taken out), `tests/tidy.rs` (house rules),
-//! `deploy/`, `tests/run`, `.ci/run`.
+//! `deploy/` (nginx, the module for 1C), `tests/run`, `.ci/run`.
 //!
 //! # The path of one payment
 //!

@@ -2,6 +2,9 @@
 //!
 //! The second replica is a stub that takes every request and says 503.
 
+mod bsl;
+mod onec;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
