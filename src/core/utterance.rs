@@ -69,7 +69,7 @@ impl Utterance {
     /// What an event tells that was said, if it is about that.
     pub fn of(id: i64, event: &Event, heard_at: Time) -> Option<Self> {
         let message_type = event.message_type.filter(|kind| matches!(*kind, TEXT | FILE))?;
-        if !event.family.as_deref().is_none_or(|family| family == "line") {
+        if event.family.as_deref().is_some_and(|family| family != "line") {
             return None;
         }
         let user = event.user.clone()?;
