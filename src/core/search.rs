@@ -85,15 +85,7 @@ impl Query {
         while !rest.is_empty() && terms.len() < TERMS_MAX {
             let wanted = rest.strip_prefix('-');
             let begun = wanted.unwrap_or(rest);
-            let (said, is_quoted, behind) = if let Some(quoted) = begun.strip_prefix(is_quote) {
-                // Quotation marks that nobody closes go to the end.
-                let (inside, behind) = quoted.split_once(is_quote).unwrap_or((quoted, ""));
-                (inside, true, behind)
-            } else {
-                let ends = |c: char| c.is_whitespace() || is_quote(c);
-                let (word, behind) = begun.split_at(begun.find(ends).unwrap_or(begun.len()));
-                (word, false, behind)
-            };
+            let (said, is_quoted, behind) = next_term(begun);
             let words = spell(said);
             if !words.is_empty() {
                 terms.push(Term { words, is_quoted, is_unwanted: wanted.is_some() });
@@ -112,6 +104,18 @@ impl Query {
     pub fn finds_nothing(&self) -> bool {
         self.terms(false).next().is_none()
     }
+}
+
+/// The word or quotation that a query begins with, whether it is quoted, and what stands behind it.
+fn next_term(begun: &str) -> (&str, bool, &str) {
+    if let Some(quoted) = begun.strip_prefix(is_quote) {
+        // Quotation marks that nobody closes go to the end.
+        let (inside, behind) = quoted.split_once(is_quote).unwrap_or((quoted, ""));
+        return (inside, true, behind);
+    }
+    let end = begun.find(|c: char| c.is_whitespace() || is_quote(c)).unwrap_or(begun.len());
+    let (word, behind) = begun.split_at(end);
+    (word, false, behind)
 }
 
 const fn is_quote(c: char) -> bool {

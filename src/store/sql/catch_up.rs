@@ -48,7 +48,8 @@ pub(super) async fn step(
             .doing("see how far the past was taken over")?;
     let Some((after, until)) = wanted else { return Ok(CaughtUp::Whole) };
     let ahead = glance(conn, after, limit).await?;
-    let is_over = ahead.first().map_or_else(|| now.micros(), |next| next.received_at) > until;
+    let at = ahead.first().map_or_else(|| now.micros(), |next| next.received_at);
+    let is_over = at > until;
     if is_over {
         sqlx::query("DELETE FROM catch_ups WHERE name = $1")
             .bind(NAME)

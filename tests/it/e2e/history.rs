@@ -92,17 +92,17 @@ async fn words_are_found_in_all_chats_page_by_page(database: TestDatabase) {
         world.settle().await;
     }
     // "счет", as a browser writes it.
-    let word = "%D1%81%D1%87%D0%B5%D1%82";
-    let found = world.get(&format!("/search/messages?q={word}&limit=1")).await;
+    let typed = "%D1%81%D1%87%D0%B5%D1%82";
+    let found = world.get(&format!("/search/messages?q={typed}&limit=1")).await;
     assert_eq!(each(&found, "snippet"), [json!("Счета нет")]);
     let cursor = found["next_cursor"].as_str().expect("there is more");
-    let rest = world.get(&format!("/search/messages?q={word}&cursor={cursor}")).await;
+    let rest = world.get(&format!("/search/messages?q={typed}&cursor={cursor}")).await;
     assert_eq!(each(&rest, "text"), [json!("Где счёт?")]);
     assert_eq!(rest["next_cursor"], json!(null));
     let line = line_id(2);
-    let narrowed = world.get(&format!("/search/messages?q={word}&line_id={line}")).await;
+    let narrowed = world.get(&format!("/search/messages?q={typed}&line_id={line}")).await;
     assert_eq!(each(&narrowed, "line_id"), [json!(line.as_str())]);
-    let nobody = world.get(&format!("/search/messages?q={word}&user_id=nobody")).await;
+    let nobody = world.get(&format!("/search/messages?q={typed}&user_id=nobody")).await;
     assert_eq!(nobody["items"], json!([]));
 }
 

@@ -1,5 +1,7 @@
 //! What was said: each message once, in order, and nothing of an older database is lost.
 
+use std::fmt::Write as _;
+
 use freeline::core::search::Query;
 use freeline::core::time::{Span, Time};
 use freeline::core::utterance::Speaker;
@@ -59,7 +61,10 @@ async fn keep_the_old_way(direct: &mut Direct, bodies: &[Value], received_at: Ti
             Some(text) => format!("'{text}'"),
             None => "NULL".to_owned(),
         };
-        let bytes: String = body.to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = body.to_string().bytes().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("a text takes more text");
+            hex
+        });
         let blob = match direct {
             Direct::Sqlite(_) => format!("X'{bytes}'"),
             Direct::Postgres(_) => format!("'\\x{bytes}'::bytea"),

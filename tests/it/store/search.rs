@@ -94,7 +94,7 @@ on_both_engines! {
             found(&*store, typed).await;
         }
         for long in ["ж".repeat(10_000), "жук ".repeat(2_500), "\"".repeat(10_000)] {
-            assert_eq!(found(&*store, &long).await, [] as [usize; 0]);
+            assert!(found(&*store, &long).await.is_empty());
         }
     }
 
@@ -152,7 +152,7 @@ on_both_engines! {
         let forms = if knows_forms { vec![4, 2, 1] } else { vec![] };
         assert_eq!(found(&*store, "платежами").await, forms);
         // Two letters are a whole word.
-        assert_eq!(found(&*store, "ак").await, [] as [usize; 0]);
+        assert!(found(&*store, "ак").await.is_empty());
         assert_eq!(found(&*store, "наклад").await, [3]);
     }
 }
