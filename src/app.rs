@@ -17,6 +17,7 @@ use crate::connect::{BackAuth, Chat, hook_fingerprint, wire};
 use crate::core::dispatch::Policy;
 use crate::core::invariant::Breach;
 use crate::core::time::Span;
+use crate::feed::{CallLimits, Receiver};
 use crate::findings::Findings;
 use crate::health::Health;
 use crate::http;
@@ -25,6 +26,7 @@ use crate::lifecycle::Tasks;
 use crate::mail::Mailer;
 use crate::mail::smtp::SmtpMailer;
 use crate::message::MessageTemplate;
+use crate::store::bounds::PUSHES_AT_ONCE;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Rules, Store};
@@ -36,7 +38,9 @@ use crate::worker::dispatcher::Dispatcher;
 use crate::worker::expirer::Expirer;
 use crate::worker::hooks::HookPolicy;
 use crate::worker::intake::Intake;
+use crate::worker::janitor::Janitor;
 use crate::worker::notifier::Notifier;
+use crate::worker::pusher::Pusher;
 use crate::worker::reconciler::Reconciler;
 use crate::worker::sender::{BEGUN_WITHIN, LANES, Sender};
 use crate::worker::{self, Gate, Parts, Step};
@@ -57,7 +61,7 @@ const BUDGET_WAIT: Duration = Duration::from_secs(2);
 const _: () = assert!(BUDGET_WAIT.as_secs() <= BEGUN_WITHIN.whole_secs().unsigned_abs());
 
 /// Workers that [`App::drain`] steps: so many steps find out that there is nothing to do.
-pub const DRAINED: usize = 7;
+pub const DRAINED: usize = 9;
 
 /// The application, put together and not running yet.
 pub struct App {
@@ -74,6 +78,8 @@ pub struct App {
     notifier: Arc<Notifier>,
     reconciler: Arc<Reconciler>,
     auditor: Arc<Auditor>,
+    janitor: Arc<Janitor>,
+    pusher: Arc<Pusher>,
 }
 
 /// What comes from outside the settings.
@@ -103,6 +109,10 @@ impl App {
         let store = open_store(&settings.database, rules(settings), wake.clone(), &tasks).await?;
         // Settings may name another user or specialist than at the last start.
         recheck_all(&*store).await.context("could not look at the waiting payments")?;
+        let receiver = receiver(settings)?;
+        if receiver.is_some() {
+            store.begin_pushing().await.context("could not begin to send changes")?;
+        }
         let parts = Parts {
             store: Arc::clone(&store),
             chat: Arc::clone(&chat),
@@ -125,14 +135,18 @@ impl App {
             ids,
             health,
             findings: Arc::clone(&findings),
+            wake: wake.clone(),
             tasks: tasks.clone(),
             api_tokens: &settings.http.api_tokens,
             hook_auth: &settings.hook.auth,
             mail_configured: settings.mail.is_some(),
             default_mode: mode,
         }));
+        let changes_kept = Span::from_duration(settings.feed.kept);
         Ok(Self {
-            intake: Arc::new(Intake(parts.clone())),
+            pusher: Arc::new(Pusher::new(parts.clone(), receiver, wake.clone())),
+            janitor: Arc::new(Janitor { parts: parts.clone(), changes_kept }),
+            intake: Arc::new(Intake::new(parts.clone())),
             dispatcher: Arc::new(Dispatcher(parts.clone())),
             expirer: Arc::new(Expirer::new(parts.clone(), is_alone)),
             sender: Arc::new(Sender::new(parts.clone(), mode, wake.clone())),
@@ -238,6 +252,10 @@ impl App {
         }
         spawn("notifier", Worker::Notifier, Arc::<Notifier>::clone(&self.notifier));
         spawn("auditor", Worker::Auditor, Arc::<Auditor>::clone(&self.auditor));
+        spawn("janitor", Worker::Janitor, Arc::<Janitor>::clone(&self.janitor));
+        for _ in 0..PUSHES_AT_ONCE {
+            spawn("pusher", Worker::Pusher, Arc::<Pusher>::clone(&self.pusher));
+        }
         self.spawn_reconciler();
     }
 
@@ -273,6 +291,8 @@ impl App {
             &*self.sender,
             &*self.courier,
             &*self.notifier,
+            &*self.janitor,
+            &*self.pusher,
         ];
         let mut steps = 0;
         while steps < steps_max {
@@ -340,6 +360,7 @@ pub fn rules(settings: &Settings) -> Rules {
         default_user: settings.dispatch.user.clone(),
         default_author: settings.dispatch.author.clone(),
         read_event: |body| wire::read_event(body).map_err(|unreadable| unreadable.to_string()),
+        hand_over: settings.dispatch.hand_over,
         look_after_silence: Span::from_duration(settings.dispatch.look_after_silence),
         notices_are_sent: settings.mail.is_some(),
     }
@@ -391,6 +412,12 @@ fn template(settings: &Settings) -> anyhow::Result<MessageTemplate> {
         Some(text) => MessageTemplate::parse(text)
             .context("the file that FREELINE_MESSAGE_TEMPLATE names cannot be used"),
     }
+}
+
+fn receiver(settings: &Settings) -> anyhow::Result<Option<Arc<Receiver>>> {
+    let Some(push) = &settings.feed.push else { return Ok(None) };
+    let receiver = Receiver::new(push.url.clone(), push.secrets.clone(), CallLimits::default());
+    Ok(Some(Arc::new(receiver.context("changes cannot be sent")?)))
 }
 
 fn mailer(settings: &Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Arc<dyn Mailer>>> {

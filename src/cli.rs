@@ -205,6 +205,7 @@ fn store_rules_for_tools() -> crate::store::Rules {
         default_user: None,
         default_author: None,
         read_event: |body| read_event(body).map_err(|unreadable| unreadable.to_string()),
+        hand_over: true,
         look_after_silence: Span::from_secs(7_200),
         notices_are_sent: false,
     }

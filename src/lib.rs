@@ -31,12 +31,13 @@
 //!
 //! | where | what belongs there | what never |
 //! | --- | --- | --- |
-//! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [messages and actions](crate::core::outgoing), [silence](crate::core::silence), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
+//! | [`core`](mod@crate::core) | every business rule: [payments](crate::core::payment), [dispatches](crate::core::dispatch), [treatments](crate::core::treatment), [occupancy](crate::core::occupancy), [messages and actions](crate::core::outgoing), [silence](crate::core::silence), [what is said](crate::core::utterance) and [how it is searched](crate::core::search), [reasons](crate::core::why) | waiting, input and output, the clock, randomness, logs, another module of the crate |
 //! | [`store`] | the trait [`Store`](store::Store), one method for each use case and transaction; one text of SQL, compiled for each engine | a rule, HTTP, the platform, mail |
 //! | [`http`] | callback, API, health: reads a request into types, asks the store, writes the answer. All routes on one screen | a rule, a worker, SQL |
-//! | [`worker`] | what happens by itself: intake, dispatcher, sender, courier, notifier, reconciler, expirer, auditor | HTTP; a transaction held across a call |
+//! | [`worker`] | what happens by itself: intake, dispatcher, sender, courier, notifier, reconciler, expirer, auditor, janitor, pusher | HTTP; a transaction held across a call |
 //! | [`connect`] | the platform's client: wire types, budget of calls, what a broken call proves | the database, anything about payments |
 //! | [`mail`] | SMTP, the text of notices | the database |
+//! | [`feed`] | how a change is told to the ERP: its JSON, its signature, one call to the receiver | which changes there are, when they are sent |
 //! | [`message`] | the template of the message into the chat | who gets it |
 //! | [`config`] | the settings, all problems at once; the only reader of the environment | use of what it reads |
 //! | [`app`] | composition: which parts there are, how they start and stop | the command line |
@@ -69,7 +70,8 @@
 //! 4. [`Sender`](worker::sender::Sender) claims that row with a lease and a fencing number, commits,
 //!    calls the platform once, and writes the [`Answer`](crate::core::outcome::Answer) down, if the
 //!    number is still its own. [`conclude`](crate::core::dispatch::conclude) says what follows:
-//!    `dispatched`, again, the next line, `rejected`, or `in_doubt`.
+//!    `dispatched`, again, the next line, `rejected`, or `in_doubt`. A claim that nobody answers for
+//!    becomes a doubt when it ends: [`Expirer`](worker::expirer::Expirer), in whatever replica.
 //! 5. The platform broadcasts our own message. Its number names the payment (the *echo*), its
 //!    treatment takes the place of the reservation.
 //! 6. The treatment ends: `closed`, and the line takes the next payment.
@@ -94,7 +96,18 @@
 //!    loads what the events may concern, and
 //!    [`apply_event`](crate::core::occupancy::apply_event) opens, moves and ends treatments,
 //!    recognises echoes, and moves dispatches and payments along.
+//!    What was [said](crate::core::utterance) is written down in the same transaction, each message
+//!    once, for `http::history`; what older versions took in is added when nothing new waits
+//!    ([`Store::catch_up`](store::Store::catch_up)).
 //! 4. Lines whose occupancy changed make their manager due, and the dispatcher is rung for.
+//!
+//! # The path of one change
+//!
+//! 1. Whatever moves a payment or a treatment writes a row of `changes` in the same transaction
+//!    (`store/sql/changes.rs`). Decisions are serial, so the numbers are those of the commits.
+//! 2. The commit rings for `Worker::Feed`: `http::follow` lets the requests go that wait for it, and
+//!    [`Pusher`](worker::pusher::Pusher) claims the change, sends it and writes the outcome down.
+//! 3. [`Janitor`](worker::janitor::Janitor) forgets it when it is old.
 //!
 //! # What must always be true
 //!
@@ -107,6 +120,7 @@
 //! | 5 | At most one notice for each payment and episode of waiting | `UNIQUE (payment_id, episode)` | `it/e2e/notice.rs`, `it/store/notices.rs` |
 //! | 6 | Nothing that came in is dropped; what is not understood is kept, counted, shown | `events.state = 'quarantined'` | `it/store/events.rs`, `it/store/apply.rs` |
 //! | 7 | The platform is asked for treatments once at the start, and after a time in which nobody could hear events; then only about one line: to settle a doubt, or because what is open there has long been silent | [`reconciler`](worker::reconciler), [`silence`](crate::core::silence) | `it/e2e/main_job.rs`, `it/e2e/hooks.rs`, `it/e2e/away.rs`, `it/e2e/heal.rs`, `it/store/looks.rs` |
+//! | 8 | Whoever follows the changes gets each once, in the order of the commits | serial transactions; the primary key of `changes` | `it/store/changes.rs`, `it/e2e/changes.rs` |
 //!
 //! [`core::invariant`] states 2 to 5 once more as a check of plain values.
 //!
@@ -132,8 +146,10 @@
 //! | look | one question to the platform which treatments are open |
 //! | action | a treatment closed, transferred or assigned over the API |
 //! | outgoing | a message or an action on its way into a chat |
+//! | utterance | a text or file that somebody said in a treatment; `messages` in the API |
 //! | notice | the e-mail "all lines are busy" to the manager |
 //! | hook | a registration of our callback URL at the platform, kind `line` or `bot` |
+//! | change | what a payment or treatment became, told to whoever follows |
 //! | event | one broadcast received on the callback URL, kept as it came |
 //!
 //! # Where to start reading
@@ -173,6 +189,7 @@ pub mod config;
 pub mod connect;
 pub mod core;
 pub mod demo;
+pub mod feed;
 pub mod findings;
 pub mod health;
 pub mod http;

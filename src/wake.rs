@@ -26,11 +26,17 @@ pub enum Worker {
     Reconciler,
     /// Checks what must always be true.
     Auditor,
+    /// Forgets what is old.
+    Janitor,
+    /// Sends changes to a receiver.
+    Pusher,
+    /// Tells whoever waits for changes of payments and treatments.
+    Feed,
 }
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Intake,
         Self::Dispatcher,
         Self::Expirer,
@@ -39,6 +45,9 @@ impl Worker {
         Self::Notifier,
         Self::Reconciler,
         Self::Auditor,
+        Self::Janitor,
+        Self::Pusher,
+        Self::Feed,
     ];
 
     /// Its name, as sent between replicas.
@@ -52,6 +61,9 @@ impl Worker {
             Self::Notifier => "notifier",
             Self::Reconciler => "reconciler",
             Self::Auditor => "auditor",
+            Self::Janitor => "janitor",
+            Self::Pusher => "pusher",
+            Self::Feed => "feed",
         }
     }
 
@@ -64,12 +76,16 @@ impl Worker {
 /// One bell for each worker of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Wake {
-    bells: Arc<[Notify; 8]>,
+    bells: Arc<[Notify; 11]>,
 }
 
 impl Wake {
-    /// Rings for a worker; remembered if it is not waiting right now.
+    /// Rings for a worker; remembered if it is not waiting right now. What is news for the feed is
+    /// news for the pusher too.
     pub fn ring(&self, worker: Worker) {
+        if worker == Worker::Feed {
+            self.bell(Worker::Pusher).notify_one();
+        }
         self.bell(worker).notify_one();
     }
 
@@ -79,8 +95,19 @@ impl Wake {
     }
 
     fn bell(&self, worker: Worker) -> &Notify {
-        let [intake, dispatcher, expirer, sender, courier, notifier, reconciler, auditor] =
-            &*self.bells;
+        let [
+            intake,
+            dispatcher,
+            expirer,
+            sender,
+            courier,
+            notifier,
+            reconciler,
+            auditor,
+            janitor,
+            pusher,
+            feed,
+        ] = &*self.bells;
         match worker {
             Worker::Intake => intake,
             Worker::Dispatcher => dispatcher,
@@ -90,6 +117,9 @@ impl Wake {
             Worker::Notifier => notifier,
             Worker::Reconciler => reconciler,
             Worker::Auditor => auditor,
+            Worker::Janitor => janitor,
+            Worker::Pusher => pusher,
+            Worker::Feed => feed,
         }
     }
 }

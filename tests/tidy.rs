@@ -251,6 +251,11 @@ const DIRECTIONS: &[(&str, &[&str], &str)] = &[
         "it knows mail servers and nobody behind us",
     ),
     (
+        "feed",
+        &["http", "web", "worker", "connect", "mail", "app", "cli", "demo", "sandbox", "config"],
+        "it knows changes and their receiver",
+    ),
+    (
         "sandbox",
         &["store", "http", "web", "worker", "mail", "app", "cli", "demo", "config"],
         "it stands for the platform, so it must not share our side of the rules",

@@ -22,6 +22,8 @@ CREATE TABLE outgoing (
     treatment_id      TEXT COLLATE "C",
     to_line_id        TEXT COLLATE "C",
     specialist_id     TEXT COLLATE "C",
+    -- To whoever is free where that specialist is not.
+    or_any            BIGINT NOT NULL DEFAULT 0 CHECK (or_any IN (0, 1)),
     state             TEXT COLLATE "C" NOT NULL CHECK (state IN ('queued', 'sending', 'in_doubt', 'sent',
                           'rejected', 'cancelled')),
     reason            TEXT COLLATE "C" NOT NULL,
@@ -107,4 +109,11 @@ CREATE TABLE platform_lines (
     allow_bot BIGINT NOT NULL CHECK (allow_bot IN (0, 1)),
     hook_bot  TEXT COLLATE "C",
     seen_at   BIGINT NOT NULL
+);
+
+-- Who has an open treatment on a line whose bot is ours, and whether a hand-over was asked for.
+CREATE TABLE holdings (
+    treatment_id TEXT COLLATE "C" PRIMARY KEY,
+    holder       TEXT COLLATE "C" NOT NULL CHECK (holder IN ('bot', 'queue', 'specialist')),
+    asked        BIGINT NOT NULL CHECK (asked IN (0, 1))
 );

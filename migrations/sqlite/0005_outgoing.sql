@@ -22,6 +22,8 @@ CREATE TABLE outgoing (
     treatment_id      TEXT,
     to_line_id        TEXT,
     specialist_id     TEXT,
+    -- To whoever is free where that specialist is not.
+    or_any            INTEGER NOT NULL DEFAULT 0 CHECK (or_any IN (0, 1)),
     state             TEXT NOT NULL CHECK (state IN ('queued', 'sending', 'in_doubt', 'sent',
                           'rejected', 'cancelled')),
     reason            TEXT NOT NULL,
@@ -107,4 +109,11 @@ CREATE TABLE platform_lines (
     allow_bot INTEGER NOT NULL CHECK (allow_bot IN (0, 1)),
     hook_bot  TEXT,
     seen_at   INTEGER NOT NULL
+) STRICT;
+
+-- Who has an open treatment on a line whose bot is ours, and whether a hand-over was asked for.
+CREATE TABLE holdings (
+    treatment_id TEXT PRIMARY KEY,
+    holder       TEXT NOT NULL CHECK (holder IN ('bot', 'queue', 'specialist')),
+    asked        INTEGER NOT NULL CHECK (asked IN (0, 1))
 ) STRICT;

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::duration::within;
+use crate::config::hook::parse_yes_or_no;
 use crate::config::reader::{Expected, Reader, Reported, read_bounded};
 use crate::config::variables::{
-    DISPATCH_AUTHOR_ID, DISPATCH_MODE, DISPATCH_USER_ID, IN_DOUBT_AFTER, LOOK_AFTER_SILENCE,
-    MESSAGE_TEMPLATE,
+    DISPATCH_AUTHOR_ID, DISPATCH_MODE, DISPATCH_USER_ID, HAND_OVER, IN_DOUBT_AFTER,
+    LOOK_AFTER_SILENCE, MESSAGE_TEMPLATE,
 };
 use crate::connect::SendMode;
 use crate::core::id::UserId;
@@ -32,6 +33,8 @@ pub struct DispatchSettings {
     pub template: Option<String>,
     /// How long to wait for the echo of a message before looking at its line.
     pub in_doubt_after: Duration,
+    /// Whether a treatment is handed over to a specialist as soon as its user writes to the bot.
+    pub hand_over: bool,
     /// How long a treatment may be open without a sign of life before its line is looked at.
     pub look_after_silence: Duration,
 }
@@ -44,6 +47,7 @@ impl DispatchSettings {
         let template = reader.optional(&MESSAGE_TEMPLATE, read_template);
         let in_doubt_after =
             reader.or_default(&IN_DOUBT_AFTER, within(IN_DOUBT_AFTER_MIN, IN_DOUBT_AFTER_MAX));
+        let hand_over = reader.or_default(&HAND_OVER, parse_yes_or_no);
         let look_after_silence = reader.or_default(
             &LOOK_AFTER_SILENCE,
             within(LOOK_AFTER_SILENCE_MIN, LOOK_AFTER_SILENCE_MAX),
@@ -54,6 +58,7 @@ impl DispatchSettings {
             author: author?,
             template: template?,
             in_doubt_after: in_doubt_after?,
+            hand_over: hand_over?,
             look_after_silence: look_after_silence?,
         })
     }

@@ -1,8 +1,11 @@
-//! Lengths of time as people write them: `500ms`, `30s`, `2m` or `2min`, `1h`.
+//! Lengths of time as people write them: `500ms`, `30s`, `2m` or `2min`, `1h`, `30d`.
 
 use std::time::Duration;
 
 use crate::config::reader::Expected;
+
+/// What is longer than this is written in days.
+const DAY: Duration = Duration::from_hours(24);
 
 /// A parser of lengths of time between `shortest` and `longest`.
 pub(super) fn within(
@@ -11,8 +14,9 @@ pub(super) fn within(
 ) -> impl FnOnce(&str) -> Result<Duration, Expected> {
     move |text| {
         parse(text).filter(|length| (shortest..=longest).contains(length)).ok_or_else(|| {
+            let such_as = if longest > DAY { "12h or 30d" } else { "500ms, 30s, 2m or 1h" };
             let (shortest, longest) = (written(shortest), written(longest));
-            format!("expected a time from {shortest} to {longest}, such as 500ms, 30s, 2m or 1h")
+            format!("expected a time from {shortest} to {longest}, such as {such_as}")
         })
     }
 }
@@ -25,6 +29,7 @@ fn parse(text: &str) -> Option<Duration> {
         "s" => Some(Duration::from_secs(number)),
         "m" | "min" => number.checked_mul(60).map(Duration::from_secs),
         "h" => number.checked_mul(3_600).map(Duration::from_secs),
+        "d" => number.checked_mul(86_400).map(Duration::from_secs),
         _ => None,
     }
 }
@@ -37,7 +42,8 @@ fn written(length: Duration) -> String {
         _ if !millis.is_multiple_of(1_000) => format!("{millis}ms"),
         _ if !secs.is_multiple_of(60) => format!("{secs}s"),
         _ if !secs.is_multiple_of(3_600) => format!("{}m", secs / 60),
-        _ => format!("{}h", secs / 3_600),
+        _ if length <= DAY || !secs.is_multiple_of(86_400) => format!("{}h", secs / 3_600),
+        _ => format!("{}d", secs / 86_400),
     }
 }
 
@@ -55,7 +61,8 @@ mod tests {
         check("2m", 120_000);
         check("2min", 120_000);
         check("1h", 3_600_000);
-        for bad in ["", "5", "s", "-5s", "1.5s", "5 s", "5S", "5d", "99999999999999999999s", "5с"]
+        check("30d", 2_592_000_000);
+        for bad in ["", "5", "s", "-5s", "1.5s", "5 s", "5S", "5w", "99999999999999999999s", "5с"]
         {
             assert_eq!(parse(bad), None, "{bad}");
         }
@@ -72,5 +79,7 @@ mod tests {
                 "expected a time from 100ms to 1h, such as 500ms, 30s, 2m or 1h"
             );
         }
+        let long = within(Duration::from_hours(24), Duration::from_hours(48))("3d");
+        assert_eq!(long.unwrap_err(), "expected a time from 24h to 2d, such as 12h or 30d");
     }
 }

@@ -146,7 +146,7 @@ pub(super) fn parse_password(text: &str) -> Result<SecretString, Expected> {
     }
 }
 
-fn parse_yes_or_no(text: &str) -> Result<bool, Expected> {
+pub(super) fn parse_yes_or_no(text: &str) -> Result<bool, Expected> {
     match text {
         "yes" => Ok(true),
         "no" => Ok(false),

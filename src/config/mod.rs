@@ -17,6 +17,7 @@ mod database;
 mod dispatch;
 mod duration;
 mod env;
+mod feed;
 mod hook;
 mod http;
 mod log;
@@ -31,6 +32,7 @@ pub use connect::ConnectSettings;
 pub use database::{Database, SqlitePlace};
 pub use dispatch::DispatchSettings;
 pub use env::Env;
+pub use feed::{FeedSettings, PushSettings};
 pub use hook::{HookAuth, HookSettings};
 pub use http::{ApiToken, HttpSettings, Role};
 pub use log::{LogFilter, LogFormat, LogSettings};
@@ -53,6 +55,8 @@ pub struct Settings {
     pub connect: ConnectSettings,
     /// How a payment is sent to a line.
     pub dispatch: DispatchSettings,
+    /// What becomes of changes.
+    pub feed: FeedSettings,
     /// How notices are sent; `None`: they are only shown.
     pub mail: Option<MailSettings>,
     /// What is logged.
@@ -90,6 +94,7 @@ impl Settings {
             let hook = HookSettings::read(reader);
             let connect = ConnectSettings::read(reader);
             let dispatch = DispatchSettings::read(reader);
+            let feed = FeedSettings::read(reader);
             let mail = MailSettings::read(reader);
             let log = LogSettings::read_from(reader);
             Ok(Self {
@@ -98,6 +103,7 @@ impl Settings {
                 hook: hook?,
                 connect: connect?,
                 dispatch: dispatch?,
+                feed: feed?,
                 mail: mail?,
                 log: log?,
             })

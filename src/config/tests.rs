@@ -41,6 +41,8 @@ fn with_what_is_required_everything_else_has_its_default() {
     assert_eq!(settings.dispatch.template, None);
     assert_eq!(settings.dispatch.in_doubt_after, Duration::from_secs(30));
     assert_eq!(settings.dispatch.look_after_silence, Duration::from_hours(2));
+    assert_eq!(settings.feed.kept, Duration::from_hours(30 * 24));
+    assert!(settings.feed.push.is_none());
     assert!(settings.mail.is_none());
     assert_eq!(settings.log, LogSettings::default());
 }

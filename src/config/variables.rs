@@ -64,6 +64,8 @@ pub enum Section {
     Connect,
     /// How a payment is sent to a line.
     Dispatch,
+    /// What is told of changes.
+    Changes,
     /// The notices.
     Mail,
     /// The log.
@@ -78,6 +80,7 @@ impl fmt::Display for Section {
             Self::Hook => "Callback",
             Self::Connect => "1C-Connect",
             Self::Dispatch => "Dispatch",
+            Self::Changes => "Changes",
             Self::Mail => "Mail",
             Self::Log => "Log",
         })
@@ -107,7 +110,11 @@ pub const VARIABLES: &[Variable] = &[
     DISPATCH_AUTHOR_ID,
     MESSAGE_TEMPLATE,
     IN_DOUBT_AFTER,
+    HAND_OVER,
     LOOK_AFTER_SILENCE,
+    CHANGES_KEPT,
+    PUSH_URL,
+    PUSH_SECRET,
     SMTP_URL,
     MAIL_FROM,
     LOG,
@@ -249,6 +256,15 @@ pub(super) const IN_DOUBT_AFTER: Variable = Variable::new(
 )
 .or("30s");
 
+pub(super) const HAND_OVER: Variable = Variable::new(
+    Section::Dispatch,
+    "FREELINE_HAND_OVER",
+    "`yes`: a treatment that a payment opened, and one in which the user writes to our bot, is given \
+     at once to the specialist of the line's manager, or to any who is free; `no`: the platform \
+     does so after 30 s",
+)
+.or("yes");
+
 pub(super) const LOOK_AFTER_SILENCE: Variable = Variable::new(
     Section::Dispatch,
     "FREELINE_LOOK_AFTER_SILENCE",
@@ -256,6 +272,29 @@ pub(super) const LOOK_AFTER_SILENCE: Variable = Variable::new(
      close was lost; again after twice the time, up to once a day; from 5m to 24h",
 )
 .or("2h");
+
+pub(super) const CHANGES_KEPT: Variable = Variable::new(
+    Section::Changes,
+    "FREELINE_CHANGES_KEPT",
+    "how long changes are kept for `GET /changes`, from 1h to 365d: longer than a reader may be away",
+)
+.or("30d");
+
+pub(super) const PUSH_URL: Variable = Variable::new(
+    Section::Changes,
+    "FREELINE_PUSH_URL",
+    "where changes are posted to: `https://host/path`, or `https://user:password@host/path` for \
+     basic authentication; unset = changes are only read",
+)
+.secret();
+
+pub(super) const PUSH_SECRET: Variable = Variable::new(
+    Section::Changes,
+    "FREELINE_PUSH_SECRET",
+    "what posted changes are signed with (Standard Webhooks): `whsec_` and base64 of 24 to 64 \
+     bytes; two with a space between while one is exchanged for the other",
+)
+.secret();
 
 pub(super) const SMTP_URL: Variable = Variable::new(
     Section::Mail,

@@ -123,7 +123,7 @@ impl Event {
 }
 
 /// A file in a chat (`connect-api.md` 3.7, File). Texts that were empty are `None`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct SentFile {
     /// `file_id`.
     pub id: Option<String>,

@@ -5,6 +5,7 @@
 
 pub mod dispatch;
 pub mod event;
+pub mod holding;
 pub mod hook;
 pub mod id;
 pub mod invariant;
@@ -18,9 +19,11 @@ pub mod outgoing;
 pub mod payment;
 pub mod platform;
 pub mod retry;
+pub mod search;
 pub mod silence;
 pub mod time;
 pub mod treatment;
+pub mod utterance;
 pub mod why;
 
 #[cfg(test)]

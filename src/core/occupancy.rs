@@ -73,7 +73,7 @@ const AHEAD_MAX: Span = Span::from_secs(3_600);
 ///
 /// A time far ahead is not believed: every later event of the same chat would be older than it,
 /// and a busy line would look free until that time has come.
-fn believable(told: Option<Time>, heard_at: Time) -> Time {
+pub fn believable(told: Option<Time>, heard_at: Time) -> Time {
     told.filter(|told| *told <= heard_at.plus(AHEAD_MAX)).unwrap_or(heard_at)
 }
 

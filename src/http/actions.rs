@@ -122,6 +122,7 @@ async fn take_in(
         treatment: Some(treatment),
         to_line: asked.to_line,
         specialist: asked.specialist,
+        or_any: false,
     };
     outgoing::take_in(context, headers, new, ADDRESS).await
 }

@@ -104,7 +104,7 @@ fn read_filter(query: Option<&str>) -> Result<EventFilter, Problem> {
 }
 
 /// The event behind which a page begins: `after` and `cursor` mean the same, the later one counts.
-pub(super) fn read_after(query: &Query) -> i64 {
+fn read_after(query: &Query) -> i64 {
     let id = |text: &str| text.parse().ok().filter(|id| *id >= 0);
     let after: Option<i64> = query.parsed("after", "the id of an event", id);
     let cursor = query.parsed("cursor", "the next_cursor of the page before", id);

@@ -337,6 +337,26 @@ impl Query {
         self.given.get(name).cloned().map(Into::into)
     }
 
+    /// What a person typed, of at most `chars_max` characters; must be there.
+    pub(super) fn required_text(&self, name: &str, chars_max: usize) -> Option<&str> {
+        let at = || format!("?{name}");
+        let Some(text) = self.given.get(name) else {
+            self.errors.add(at(), "it is required");
+            return None;
+        };
+        let chars = text.chars().count();
+        if chars > chars_max {
+            self.errors.add(at(), format!("it has {chars} characters; at most {chars_max} may be"));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A time in RFC 3339.
+    pub(super) fn time(&self, name: &str) -> Option<Time> {
+        self.parsed(name, "a time such as 2026-03-05T11:07:00Z", Time::parse_rfc3339)
+    }
+
     /// The parameter, read by `parse`; `expected` tells what it should have been.
     pub(super) fn parsed<T>(
         &self,

@@ -19,6 +19,10 @@ const REQUEST_ID_CHARS: usize = 64;
 /// From this long on a request is worth a line at `info`, whatever it answered.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// How long a request has waited because it was asked to: no slowness of ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waited(pub(super) Duration);
+
 tokio::task_local! {
     static CURRENT: String;
 }
@@ -53,7 +57,9 @@ pub(super) async fn log_request(
     let duration_ms = took.as_millis();
     // While the database is away everybody waits and is refused for the same reason.
     let is_refused = status == StatusCode::SERVICE_UNAVAILABLE.as_u16();
-    let is_common = is_refused || (status < 500 && took >= SLOW);
+    let waited = response.extensions().get::<Waited>().map_or(Duration::ZERO, |waited| waited.0);
+    let is_slow = took.saturating_sub(waited) >= SLOW;
+    let is_common = is_refused || (status < 500 && is_slow);
     let is_worth_it = if is_common { admit_outage().is_some() } else { status >= 500 };
     if is_worth_it {
         tracing::warn!(request.id = %id, %method, route, status, duration_ms, caller, "{method} {route} {status}");

@@ -172,6 +172,7 @@ pub(super) async fn create(
         treatment: None,
         to_line: None,
         specialist: None,
+        or_any: false,
     };
     outgoing::take_in(&context, &headers, new, ADDRESS).await
 }

@@ -16,21 +16,26 @@ use crate::health::Health;
 use crate::ids::Ids;
 use crate::lifecycle::Tasks;
 use crate::store::Store;
+use crate::wake::Wake;
 
 mod actions;
 mod arrival;
 mod auth;
 mod callback;
+mod changes;
 mod directory;
 mod events;
 mod fields;
+mod follow;
 mod health;
+mod history;
 mod keeper;
 mod lines;
 mod log;
 mod messages;
 mod outgoing;
 mod page;
+mod parked;
 mod patience;
 mod payments;
 mod problem;
@@ -61,6 +66,8 @@ pub struct Parts<'a> {
     pub health: Arc<Health>,
     /// What the auditor found.
     pub findings: Arc<Findings>,
+    /// Rung when something may have changed.
+    pub wake: Wake,
     /// Where tasks are spawned, and whether a stop was asked for.
     pub tasks: Tasks,
     /// Who may call the API.
@@ -86,15 +93,17 @@ pub struct Context {
     tokens: Arc<auth::Tokens>,
     callback: Arc<auth::CallbackAuth>,
     keeper: keeper::EventKeeper,
+    follow: follow::Follow,
     mail_configured: bool,
     default_mode: SendMode,
 }
 
 impl Context {
-    /// Of these parts; starts the task that keeps events.
+    /// Of these parts; starts the tasks that keep events and watch for changes.
     pub fn new(parts: Parts<'_>) -> Self {
         Self {
             keeper: keeper::EventKeeper::start(Arc::clone(&parts.store), &parts.tasks),
+            follow: follow::Follow::start(Arc::clone(&parts.store), parts.wake, &parts.tasks),
             tokens: Arc::new(auth::Tokens::new(parts.api_tokens)),
             callback: Arc::new(auth::CallbackAuth::new(parts.hook_auth)),
             store: parts.store,

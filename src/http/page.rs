@@ -52,6 +52,20 @@ pub(super) fn cursor(query: &Query) -> Option<Cursor> {
     })
 }
 
+/// A cursor that means a time and a number.
+pub(super) fn numbered_cursor(query: &Query) -> Option<(Time, i64)> {
+    query.parsed("cursor", "the next_cursor of the page before", |text| {
+        let text = decode(text)?;
+        let (at, number) = text.split_once(' ')?;
+        Some((Time::from_micros(at.parse().ok()?), number.parse().ok()?))
+    })
+}
+
+/// A cursor that means a number.
+pub(super) fn number_cursor(query: &Query) -> Option<i64> {
+    query.parsed("cursor", "the next_cursor of the page before", |text| decode(text)?.parse().ok())
+}
+
 /// A cursor that means a name.
 pub(super) fn name_cursor(query: &Query) -> Option<String> {
     query.parsed("cursor", "the next_cursor of the page before", decode)

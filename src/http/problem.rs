@@ -53,6 +53,8 @@ problem_codes! {
     BadRequest = "bad_request", BAD_REQUEST, "Not a proper request";
     /// The body did not arrive in time.
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "Too slow";
+    /// What came behind a cursor is no longer kept.
+    CursorGone = "cursor_gone", GONE, "No longer kept";
     /// The body is not declared as JSON.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "Not JSON";
     /// The body is too large.
@@ -77,6 +79,8 @@ problem_codes! {
     BeingSent = "being_sent", CONFLICT, "Being sent at this moment";
     /// The platform does not answer, or not as it should.
     PlatformUnavailable = "platform_unavailable", BAD_GATEWAY, "The platform does not answer";
+    /// As many requests wait for changes as may.
+    TooManyWaiting = "too_many_waiting", SERVICE_UNAVAILABLE, "Too many requests wait";
     /// We cannot do it now; try again.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not available now";
     /// A mistake of ours.
@@ -199,7 +203,7 @@ impl IntoResponse for Problem {
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
         match self.code {
-            Code::Unavailable => {
+            Code::Unavailable | Code::TooManyWaiting => {
                 let after = HeaderValue::from_static(RETRY_AFTER_SECS);
                 headers.insert(header::RETRY_AFTER, after);
             }

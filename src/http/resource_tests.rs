@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use super::{Context, Parts, directory, events, lines, payments, status, treatments};
+use super::{Context, Parts, directory, events, history, lines, payments, status, treatments};
 use crate::clock::{Clock, ManualClock};
 use crate::config::HookAuth;
 use crate::connect::BackAuth;
@@ -37,6 +37,7 @@ impl Service {
             default_user: Some("u1".into()),
             default_author: None,
             read_event: |body| wire::read_event(body).map_err(|error| error.to_string()),
+            hand_over: true,
             look_after_silence: Span::from_secs(7_200),
             notices_are_sent: false,
         };
@@ -63,6 +64,7 @@ impl Service {
             clock: Arc::<ManualClock>::clone(&clock),
             ids: Arc::new(RandomIds::from_seed(7)),
             health: Arc::new(Health::default()),
+            wake: Wake::default(),
             tasks: Tasks::new(),
             api_tokens: &[],
             hook_auth: &HookAuth::None,
@@ -315,7 +317,7 @@ async fn a_conversation_is_read_page_by_page_and_each_message_once() {
     let (_, list) =
         told(treatments::list(service.state(), query("state=closed&line_id=l1")).await).await;
     assert_eq!(list["items"], json!([one]));
-    let messages = |text: &str| treatments::messages(service.state(), path("t1"), query(text));
+    let messages = |text: &str| history::of_treatment(service.state(), path("t1"), query(text));
     let mut said = Vec::new();
     let mut next = String::new();
     loop {
@@ -329,7 +331,7 @@ async fn a_conversation_is_read_page_by_page_and_each_message_once() {
         }
     }
     assert_eq!(said, ["text 1", "text 2", "text 3"]);
-    let nobody = treatments::messages(service.state(), path("t9"), RawQuery(None)).await;
+    let nobody = history::of_treatment(service.state(), path("t9"), RawQuery(None)).await;
     assert_eq!(told(nobody).await.0, StatusCode::NOT_FOUND);
     let (_, kept) = told(events::list(service.state(), query("message_type=82")).await).await;
     assert_eq!(kept["items"][0]["body"], event("line", 4, 82));

@@ -13,8 +13,8 @@ use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::http::problem::{Code, Problem};
 use crate::http::{
-    Context, actions, arrival, auth, callback, directory, events, health, lines, log, messages,
-    payments, status, treatments, users,
+    Context, actions, arrival, auth, callback, changes, directory, events, health, history, lines,
+    log, messages, parked, payments, status, treatments, users,
 };
 
 /// Where the platform posts its events.
@@ -60,6 +60,7 @@ fn api(context: &Context) -> Router<Context> {
         .route("/lines/{line_id}/resume", post(lines::resume))
         .route("/payments", get(payments::list).post(payments::create))
         .route("/payments/{id}", get(payments::show))
+        .route("/payments/{id}/messages", get(history::of_payment))
         .route("/payments/{id}/hold", post(payments::hold))
         .route("/payments/{id}/release", post(payments::release))
         .route("/payments/{id}/cancel", post(payments::cancel))
@@ -73,12 +74,18 @@ fn api(context: &Context) -> Router<Context> {
         .route("/actions/{id}/cancel", post(actions::cancel))
         .route("/actions/{id}/retry", post(actions::retry))
         .route("/users/{user_id}/lines", get(users::lines))
+        .route("/users/{user_id}/treatments", get(history::of_user))
         .route("/treatments", get(treatments::list))
         .route("/treatments/{treatment_id}/close", post(actions::close))
         .route("/treatments/{treatment_id}/transfer", post(actions::transfer))
         .route("/treatments/{treatment_id}/assign", post(actions::assign))
         .route("/treatments/{treatment_id}", get(treatments::show))
-        .route("/treatments/{treatment_id}/messages", get(treatments::messages))
+        .route("/treatments/{treatment_id}/messages", get(history::of_treatment))
+        .route("/changes", get(changes::list))
+        .route("/changes/parked", get(parked::list))
+        .route("/changes/parked/replay", post(parked::replay_all))
+        .route("/changes/parked/{seq}/replay", post(parked::replay_one))
+        .route("/search/messages", get(history::search))
         .route("/events", get(events::list))
         .route("/status", get(status::show))
         .fallback(no_such_route)

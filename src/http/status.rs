@@ -16,7 +16,7 @@ use crate::health::Dependency;
 use crate::http::Context;
 use crate::http::lines::HookOut;
 use crate::http::problem::Problem;
-use crate::store::{EventState, HookRecord, StatusReport, StoredHookKind};
+use crate::store::{EventState, HookRecord, PushReport, StatusReport, StoredHookKind};
 
 type Counts = BTreeMap<String, i64>;
 
@@ -35,7 +35,29 @@ pub(super) struct StatusOut {
     hook_problems: Vec<HookProblemOut>,
     platform: DependencyOut,
     mail: MailOut,
+    push: Option<PushOut>,
     audit: AuditOut,
+}
+
+/// How the sending of changes goes.
+#[derive(Serialize)]
+struct PushOut {
+    waiting: i64,
+    oldest_waiting_at: Option<String>,
+    parked: i64,
+    /// Since when the receiver wants nothing more.
+    stopped_at: Option<String>,
+}
+
+impl From<PushReport> for PushOut {
+    fn from(report: PushReport) -> Self {
+        Self {
+            waiting: report.waiting,
+            oldest_waiting_at: report.oldest_waiting.map(|at| at.to_string()),
+            parked: report.parked,
+            stopped_at: report.stopped_at.map(|at| at.to_string()),
+        }
+    }
 }
 
 /// What the auditor found: promises that are broken.
@@ -132,14 +154,16 @@ pub(super) async fn show(State(context): State<Context>) -> Result<Json<StatusOu
     let report = context.store.status(now).await?;
     let platform = context.health.platform().into();
     let mail = MailOut { configured: context.mail_configured, state: context.health.mail().into() };
+    let push = context.store.push_report().await?.map(Into::into);
     let audit = context.findings.report().into();
-    Ok(Json(status(report, Around { platform, mail, audit }, now)))
+    Ok(Json(status(report, Around { platform, mail, push, audit }, now)))
 }
 
 /// What this process knows without its database.
 struct Around {
     platform: DependencyOut,
     mail: MailOut,
+    push: Option<PushOut>,
     audit: AuditOut,
 }
 
@@ -175,6 +199,7 @@ fn status(report: StatusReport, around: Around, now: Time) -> StatusOut {
         hook_problems: report.hook_problems.into_iter().map(problem).collect(),
         platform: around.platform,
         mail: around.mail,
+        push: around.push,
         audit: around.audit,
     }
 }
@@ -222,7 +247,8 @@ mod tests {
         let mail = MailOut { configured: false, state: Dependency::Untried.into() };
         let finding = Finding { breach: Breach::SentTwice("p1".into()), since: now };
         let audit = Report { audited_at: Some(now), findings: vec![finding], others: 0 };
-        let around = Around { platform: down.into(), mail, audit: audit.into() };
+        let push = Some(PushReport::default().into());
+        let around = Around { platform: down.into(), mail, push, audit: audit.into() };
         assert_eq!(
             serde_json::to_value(status(report, around, now)).unwrap(),
             json!({
@@ -245,6 +271,7 @@ mod tests {
                     "detail": "no route"},
                 "mail": {"configured": false, "reachable": null, "at": null, "since": null,
                     "detail": null},
+                "push": {"waiting": 0, "oldest_waiting_at": null, "parked": 0, "stopped_at": null},
                 "audit": {"at": "2026-03-05T11:07:30.5Z", "others": 0, "breaches": [
                     {"code": "sent_twice", "since": "2026-03-05T11:07:30.5Z",
                         "detail": "payment p1 has several dispatches under way or taken"}]},

@@ -1,26 +1,15 @@
-//! Treatments and what was said in them.
-
-use std::collections::BTreeSet;
+//! Treatments.
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::core::event::{FILE, TEXT};
 use crate::core::id::TreatmentId;
 use crate::http::Context;
-use crate::http::events::read_after;
 use crate::http::fields::{Query, path_id};
 use crate::http::page::{self, Page};
 use crate::http::problem::Problem;
-use crate::store::{EventFilter, EventRecord, TreatmentFilter, TreatmentRecord};
-
-/// Events read at once while messages are looked for: bodies may be large.
-const EVENTS_AT_ONCE: i64 = 100;
-/// How many events before a page are looked at for the first copy of what stands on it: the copies
-/// for the line's and for the bot's hook come within moments of each other.
-const COPIES_WITHIN: i64 = 10_000;
+use crate::store::{TreatmentFilter, TreatmentRecord};
 
 /// A treatment as it stands.
 #[derive(Serialize)]
@@ -94,130 +83,8 @@ pub(super) async fn show(
     Ok(Json(one(&context, &path_id(treatment_id, "treatment")?).await?.into()))
 }
 
-async fn one(context: &Context, id: &TreatmentId) -> Result<TreatmentRecord, Problem> {
+pub(super) async fn one(context: &Context, id: &TreatmentId) -> Result<TreatmentRecord, Problem> {
     context.store.treatment(id).await?.ok_or_else(|| Problem::not_found("treatment"))
-}
-
-/// A message of a treatment.
-#[derive(PartialEq, Debug, Serialize)]
-pub(super) struct MessageOut {
-    event_id: i64,
-    message_id: Option<String>,
-    message_type: i64,
-    at: Option<String>,
-    author_id: Option<String>,
-    text: Option<String>,
-    file: Option<FileOut>,
-}
-
-#[derive(PartialEq, Debug, Serialize)]
-struct FileOut {
-    #[serde(rename = "file_name")]
-    name: Option<String>,
-    #[serde(rename = "file_path")]
-    path: Option<String>,
-    #[serde(rename = "file_size")]
-    size: Option<i64>,
-}
-
-impl MessageOut {
-    /// The message that an event tells of, if it tells of one.
-    fn of(event: &EventRecord) -> Option<Self> {
-        let body: Value = serde_json::from_slice(&event.body).ok()?;
-        let text = |from: &Value, name: &str| Some(from.get(name)?.as_str()?.to_owned());
-        let message_type = body.get("message_type")?.as_i64()?;
-        if !matches!(message_type, TEXT | FILE) {
-            return None;
-        }
-        let file = body.get("file").filter(|file| file.is_object()).map(|file| FileOut {
-            name: text(file, "file_name"),
-            path: text(file, "file_path"),
-            size: file.get("file_size").and_then(Value::as_i64),
-        });
-        Some(Self {
-            event_id: event.id,
-            message_id: text(&body, "message_id"),
-            message_type,
-            at: text(&body, "message_time"),
-            author_id: text(&body, "author_id"),
-            text: text(&body, "text"),
-            file,
-        })
-    }
-}
-
-/// `GET /treatments/{treatment_id}/messages`.
-pub(super) async fn messages(
-    State(context): State<Context>,
-    Path(treatment_id): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Page<MessageOut>>, Problem> {
-    let treatment = path_id(treatment_id, "treatment")?;
-    let query = Query::parse(query.as_deref(), &["after", "limit", "cursor"]);
-    let asked = (read_after(&query), page::limit(&query));
-    let (after, limit) = query.finish(asked)?;
-    one(&context, &treatment).await?;
-    let found = collect(&context, treatment, after, limit + 1).await?;
-    let cursor = |message: &MessageOut| message.event_id.to_string();
-    Ok(Json(Page::of(found, limit, cursor, |message| message)))
-}
-
-/// At most `wanted` messages of a treatment behind the event `after`, each once.
-async fn collect(
-    context: &Context,
-    treatment: TreatmentId,
-    after: i64,
-    wanted: i64,
-) -> Result<Vec<MessageOut>, Problem> {
-    let wanted = usize::try_from(wanted).unwrap_or(0);
-    let mut filter = EventFilter {
-        after: after.saturating_sub(COPIES_WITHIN).max(0),
-        treatment: Some(treatment),
-        limit: EVENTS_AT_ONCE,
-        ..EventFilter::default()
-    };
-    let mut conversation = Conversation::behind(after);
-    loop {
-        let events = context.store.list_events(&filter).await?;
-        for event in &events {
-            conversation.hear(event);
-            if conversation.messages.len() >= wanted {
-                return Ok(conversation.messages);
-            }
-        }
-        match events.last() {
-            Some(last) if i64::try_from(events.len()) == Ok(EVENTS_AT_ONCE) => {
-                filter.after = last.id;
-            }
-            _ => return Ok(conversation.messages),
-        }
-    }
-}
-
-/// Messages in the order of their events.
-struct Conversation {
-    after: i64,
-    heard: BTreeSet<(String, i64)>,
-    messages: Vec<MessageOut>,
-}
-
-impl Conversation {
-    const fn behind(after: i64) -> Self {
-        Self { after, heard: BTreeSet::new(), messages: Vec::new() }
-    }
-
-    /// Takes an event; a copy that was made for the other hook is passed over.
-    fn hear(&mut self, event: &EventRecord) {
-        let Some(message) = MessageOut::of(event) else { return };
-        if let Some(id) = &message.message_id
-            && !self.heard.insert((id.clone(), message.message_type))
-        {
-            return;
-        }
-        if event.id > self.after {
-            self.messages.push(message);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -228,30 +95,7 @@ mod tests {
     use crate::core::time::Time;
     use crate::core::treatment::{EndKind, Opener};
     use crate::http::problem::FieldError;
-    use crate::store::{Cursor, EventState};
-
-    fn event(id: i64, body: &Value) -> EventRecord {
-        EventRecord {
-            id,
-            received_at: Time::from_micros(0),
-            copies: 1,
-            state: EventState::Applied,
-            problem: None,
-            body: body.to_string().into_bytes(),
-        }
-    }
-
-    fn text(id: i64, message_id: &str) -> EventRecord {
-        event(id, &json!({"message_type": 1, "message_id": message_id, "text": "x"}))
-    }
-
-    fn heard(after: i64, events: &[EventRecord]) -> Vec<i64> {
-        let mut conversation = Conversation::behind(after);
-        for event in events {
-            conversation.hear(event);
-        }
-        conversation.messages.iter().map(|message| message.event_id).collect()
-    }
+    use crate::store::Cursor;
 
     #[test]
     fn a_treatment_is_open_until_it_ended() {
@@ -284,41 +128,6 @@ mod tests {
         expected["end_kind"] = "moved".into();
         expected["moved_to"] = "t2".into();
         assert_eq!(shown(&treatment), expected);
-    }
-
-    #[test]
-    fn a_file_is_a_message_too() {
-        let body = json!({
-            "message_type": 70, "message_id": "m1", "message_time": "2022-09-16T13:23:18.4Z",
-            "author_id": "u1", "text": null,
-            "file": {"file_id": "f", "file_name": "scan.png", "file_path": "https://f/",
-                "file_size": 12345, "preview_link": ""},
-        });
-        assert_eq!(
-            serde_json::to_value(MessageOut::of(&event(7, &body))).unwrap(),
-            json!({
-                "event_id": 7, "message_id": "m1", "message_type": 70,
-                "at": "2022-09-16T13:23:18.4Z", "author_id": "u1", "text": null,
-                "file": {"file_name": "scan.png", "file_path": "https://f/", "file_size": 12345},
-            })
-        );
-        assert_eq!(MessageOut::of(&event(8, &json!({"message_type": 82}))), None);
-        assert_eq!(MessageOut::of(&event(8, &json!([]))), None);
-    }
-
-    #[test]
-    fn the_copies_for_both_hooks_are_one_message() {
-        let events = [text(1, "a"), text(2, "b"), text(3, "a"), text(4, "b"), text(5, "c")];
-        assert_eq!(heard(0, &events), [1, 2, 5]);
-        // The first copy stood on the page before.
-        assert_eq!(heard(2, &events), [5]);
-        assert_eq!(heard(1, &events), [2, 5]);
-    }
-
-    #[test]
-    fn messages_without_an_id_are_not_taken_for_copies() {
-        let nameless = json!({"message_type": 1, "text": "x"});
-        assert_eq!(heard(0, &[event(1, &nameless), event(2, &nameless)]), [1, 2]);
     }
 
     #[test]

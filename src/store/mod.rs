@@ -22,10 +22,17 @@ use crate::core::payment::{Command, CommandRefused};
 use crate::core::platform::{PlatformLine, Subscription};
 use crate::core::time::{Span, Time};
 
+pub use changes::{
+    Change, ChangeKind, ChangedPayment, Changes, ChangesFrom, ClaimedPush, ClaimedPushes,
+    ParkedPush, PushOutcome, PushReport,
+};
 pub use error::StoreError;
+pub use history::*;
 pub use model::*;
 
+mod changes;
 mod error;
+mod history;
 mod model;
 pub mod postgres;
 pub mod sqlite;
@@ -44,6 +51,8 @@ pub struct Rules {
     pub default_author: Option<UserId>,
     /// Reads a kept event body; the wire format is known elsewhere.
     pub read_event: fn(&[u8]) -> std::result::Result<Event, String>,
+    /// Whether a treatment is handed over to a specialist as soon as its user writes to the bot.
+    pub hand_over: bool,
     /// How long a treatment may be open without a sign of life before its line is looked at.
     pub look_after_silence: Span,
     /// Whether notices can be sent; otherwise they are only shown.
@@ -270,6 +279,51 @@ pub trait Store: Send + Sync {
     /// Deals with notices whose claim has run out or whose owner is gone: they may have been sent.
     async fn expire_notices(&self, now: Time, survivor: Option<&str>) -> Result<usize>;
 
+    // --- changes ------------------------------------------------------------------------------
+
+    /// At most `limit` changes of payments, treatments and messages, in the order in which they
+    /// were committed: whoever goes on behind [`Changes::next`] gets each once and misses none.
+    ///
+    /// `None` if they begin behind a number that is no longer kept, or that was never given.
+    async fn changes(&self, from: ChangesFrom, limit: i64) -> Result<Option<Changes>>;
+
+    /// The number of the newest change; 0 before the first one.
+    async fn newest_change(&self) -> Result<i64>;
+
+    /// Forgets up to `limit` of the oldest changes, those from before `before`, but never the
+    /// newest one; answers how many.
+    async fn forget_changes(&self, before: Time, limit: i64) -> Result<usize>;
+
+    /// Has every change from the next one on sent, unless that was begun before.
+    async fn begin_pushing(&self) -> Result<()>;
+
+    /// Claims up to `limit` changes that are to be sent, until `lease_until`: of each object the
+    /// oldest that is not parked, and never more than [`bounds::PUSHES_AT_ONCE`] by all replicas.
+    async fn claim_pushes(&self, now: Time, lease_until: Time, limit: i64)
+    -> Result<ClaimedPushes>;
+
+    /// Writes down what came of a claimed change; `false` if somebody else has it now.
+    async fn record_push(
+        &self,
+        seq: i64,
+        fence: i64,
+        outcome: &PushOutcome,
+        now: Time,
+    ) -> Result<bool>;
+
+    /// Changes that are not sent any more, behind this number, the oldest first.
+    async fn parked_pushes(&self, behind: i64, limit: i64) -> Result<Vec<ParkedPush>>;
+
+    /// Has one parked change sent again, or the oldest thousand; answers how many. A receiver that
+    /// wanted nothing more is tried again.
+    async fn replay_pushes(&self, seq: Option<i64>, now: Time) -> Result<usize>;
+
+    /// When the next change is to be sent, if there is one.
+    async fn next_push_due(&self, now: Time) -> Result<Option<Time>>;
+
+    /// How the sending of changes goes; `None` if it was never begun.
+    async fn push_report(&self) -> Result<Option<PushReport>>;
+
     // --- reading ------------------------------------------------------------------------------
 
     /// Lines with their occupancy, by manager and position.
@@ -280,6 +334,22 @@ pub trait Store: Send + Sync {
 
     /// One treatment.
     async fn treatment(&self, id: &TreatmentId) -> Result<Option<TreatmentRecord>>;
+
+    /// What was said in a treatment, or in all treatments that a payment's chat went through: oldest
+    /// first.
+    async fn list_utterances(&self, filter: &UtteranceFilter) -> Result<Vec<UtteranceRecord>>;
+
+    /// What was said and holds the words looked for: what came in last first.
+    async fn search_utterances(&self, search: &Search) -> Result<Vec<UtteranceRecord>>;
+
+    /// All treatments of a user, whatever their line, newest first, with how much was said.
+    async fn list_conversations(&self, filter: &TreatmentFilter)
+    -> Result<Vec<ConversationRecord>>;
+
+    /// Writes down what was said in up to `limit` events that an older version took into account, and
+    /// no more of their bodies than
+    /// [`EVENT_BYTES_PER_BATCH`](bounds::EVENT_BYTES_PER_BATCH), but one event at least.
+    async fn catch_up(&self, now: Time, limit: i64) -> Result<CaughtUp>;
 
     /// Counts and ages for the status.
     async fn status(&self, now: Time) -> Result<StatusReport>;
@@ -326,8 +396,14 @@ pub mod bounds {
     /// How long a claimed call may take, all its waits together, before its outcome is in doubt:
     /// up to 2 s until it begins, 10 s for its answer, and 1 s to write that down.
     pub const CLAIM_LEASE: Span = Span::from_secs(13);
+    /// How long sending a change may take.
+    pub const PUSH_LEASE: Span = Span::from_secs(60);
+    /// Changes that are being sent at once, by all replicas together.
+    pub const PUSHES_AT_ONCE: i64 = 4;
     /// How long handing over a notice may take.
     pub const NOTICE_LEASE: Span = Span::from_secs(90);
+    /// Changes forgotten in one transaction.
+    pub const FORGOTTEN_PER_BATCH: i64 = 1_000;
     /// Entries on one page of a list at the most.
     pub const PAGE_MAX: i64 = 500;
 }

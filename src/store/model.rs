@@ -653,6 +653,8 @@ pub struct NewOutgoing {
     pub to_line: Option<LineId>,
     /// To whom it is assigned; `None`: to any who is free.
     pub specialist: Option<UserId>,
+    /// To any who is free where that specialist is not.
+    pub or_any: bool,
 }
 
 impl std::fmt::Debug for NewOutgoing {

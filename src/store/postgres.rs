@@ -47,10 +47,37 @@ const SILENCE: Duration = Duration::from_secs(5);
 type Db = sqlx::Postgres;
 
 mod dialect {
+    use crate::core::search::{PREFIX_CHARS_MIN, Query};
+
     /// Keeps a claim from being taken by two.
     pub(super) const SKIP_LOCKED: &str = " FOR UPDATE SKIP LOCKED";
     /// Locks rows in the order in which they are read.
     pub(super) const FOR_UPDATE: &str = " FOR UPDATE";
+    /// The order of arrival, where words are looked for.
+    pub(super) const SEARCH_PLACE: &str = "u.event_id";
+
+    /// ` FROM` utterances `WHERE` these words are.
+    ///
+    /// Words find all their forms, and words of some letters also longer ones that begin with them;
+    /// quotations the same words in any form, beside each other. None of the functions that read
+    /// words can be given wrong ones: [`Query`] leaves only letters, digits and blanks in them.
+    pub(super) fn push_search(statement: &mut sqlx::QueryBuilder<super::Db>, query: &Query) {
+        statement.push(" FROM utterances u WHERE u.terms @@ (");
+        let terms = query.terms(false).chain(query.terms(true));
+        for (place, term) in terms.enumerate() {
+            statement.push(if place == 0 { "" } else { " && " });
+            statement.push(if term.is_unwanted { "!! (" } else { "(" });
+            statement.push("phraseto_tsquery('pg_catalog.russian', ");
+            statement.push_bind(term.words.clone()).push(")");
+            let is_one = !term.is_quoted && !term.words.contains(' ');
+            if is_one && term.words.chars().count() >= PREFIX_CHARS_MIN {
+                statement.push(" || to_tsquery('pg_catalog.simple', ");
+                statement.push_bind(format!("{}:*", term.words)).push(")");
+            }
+            statement.push(")");
+        }
+        statement.push(")");
+    }
 }
 
 #[expect(clippy::duplicate_mod, reason = "the shared SQL is compiled once per engine")]
@@ -129,10 +156,13 @@ impl Engine {
 
     /// Commits, and rings for the workers here and in the other replicas.
     async fn commit(&self, mut tx: sqlx::Transaction<'static, Db>, wake: &[Worker]) -> Result<()> {
-        for worker in wake {
-            sqlx::query("SELECT pg_notify($1, current_schema() || ' ' || $2)")
+        if !wake.is_empty() {
+            let names: Vec<String> = wake.iter().map(|worker| worker.name().to_owned()).collect();
+            let tell = "SELECT pg_notify($1, current_schema() || ' ' || worker) \
+                 FROM UNNEST($2) AS worker";
+            sqlx::query(tell)
                 .bind(CHANNEL)
-                .bind(worker.name())
+                .bind(names)
                 .execute(&mut *tx)
                 .await
                 .doing("tell the other replicas")?;

@@ -26,10 +26,38 @@ const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 type Db = sqlx::Sqlite;
 
 mod dialect {
+    use crate::core::search::{PREFIX_CHARS_MIN, Query, Term};
+
     /// Keeps a claim from being taken by two; one writer needs no such thing.
     pub(super) const SKIP_LOCKED: &str = "";
     /// Locks rows in the order in which they are read.
     pub(super) const FOR_UPDATE: &str = "";
+    /// The order of arrival, where words are looked for.
+    pub(super) const SEARCH_PLACE: &str = "w.rowid";
+
+    /// ` FROM` utterances `WHERE` these words are.
+    ///
+    /// Words of some letters also find longer ones that begin with them; quotations only themselves.
+    /// Every word stands in quotation marks: nothing in it means anything to FTS5.
+    pub(super) fn push_search(statement: &mut sqlx::QueryBuilder<super::Db>, query: &Query) {
+        let term = |term: &Term| {
+            let last = term.words.split(' ').next_back().unwrap_or_default();
+            let is_beginning = !term.is_quoted && last.chars().count() >= PREFIX_CHARS_MIN;
+            format!("\"{}\"{}", term.words, if is_beginning { " *" } else { "" })
+        };
+        let wanted: Vec<String> = query.terms(false).map(term).collect();
+        let mut words = format!("({})", wanted.join(" AND "));
+        for unwanted in query.terms(true) {
+            words.push_str(" NOT ");
+            words.push_str(&term(unwanted));
+        }
+        // The words first, in the order of arrival: as many are read as fit on the page.
+        statement.push(
+            " FROM utterances_words w CROSS JOIN utterances u ON u.event_id = w.rowid \
+             WHERE w.utterances_words MATCH ",
+        );
+        statement.push_bind(words);
+    }
 }
 
 #[expect(clippy::duplicate_mod, reason = "the shared SQL is compiled once per engine")]

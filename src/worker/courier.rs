@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::connect::{ChatAddress, HookKind, OutgoingMessage};
 use crate::core::dispatch::Rehook;
+use crate::core::id::UserId;
 use crate::core::outcome::{Answer, NotDone};
 use crate::core::outgoing::OutgoingKind;
 use crate::core::time::Time;
@@ -73,11 +74,31 @@ impl Courier {
             (OutgoingKind::Transfer, Some(to), _) => {
                 chat.reroute(&at, to, given.text.as_deref()).await
             }
+            (OutgoingKind::Assign, _, Some(specialist)) if given.or_any => {
+                self.appoint_or_any(&at, specialist).await
+            }
             (OutgoingKind::Assign, _, Some(specialist)) => {
                 chat.appoint(&at, specialist, given.author.as_ref()).await
             }
             (OutgoingKind::Assign, _, None) => chat.appoint_any(&at).await,
             _ => chat.send_message(&message(claimed)).await,
+        }
+    }
+
+    /// Gives the treatment to this specialist if he is available, else to any who is free. Neither
+    /// does harm when it is done twice.
+    async fn appoint_or_any(&self, at: &ChatAddress, specialist: &UserId) -> Answer {
+        let chat = &self.parts.chat;
+        match chat.available_specialists(&at.line).await {
+            Ok(available) if available.contains(specialist) => {
+                match chat.appoint(at, specialist, None).await {
+                    // He was available a moment ago.
+                    Answer::Refused { .. } => chat.appoint_any(at).await,
+                    answer => answer,
+                }
+            }
+            Err(not_done @ Answer::NotDone { .. }) => not_done,
+            Ok(_) | Err(_) => chat.appoint_any(at).await,
         }
     }
 

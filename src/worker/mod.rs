@@ -31,7 +31,9 @@ pub mod dispatcher;
 pub mod expirer;
 pub mod hooks;
 pub mod intake;
+pub mod janitor;
 pub mod notifier;
+pub mod pusher;
 pub mod reconciler;
 pub mod sender;
 

@@ -5,11 +5,10 @@
 
 use std::error::Error;
 
-use jiff::fmt::rfc2822::DateTimeParser;
-
 use super::last_look::TooLate;
 use crate::connect::wire;
 use crate::core::outcome::{Answer, NotDone};
+use crate::core::retry::read_retry_after;
 use crate::core::time::{Span, Time};
 
 /// The longest wait that the platform may ask of us.
@@ -42,7 +41,9 @@ pub(super) fn judge_reply(reply: Reply, now: Time) -> Result<Vec<u8>, Answer> {
         (200, Some(detail)) => Err(Answer::Unknown { detail }),
         (401, _) => Err(Answer::NotDone { why: NotDone::Unauthorized, retry_after: None }),
         (429, _) => {
-            let retry_after = reply.retry_after.and_then(|text| read_retry_after(&text, now));
+            let retry_after = reply.retry_after;
+            let retry_after =
+                retry_after.and_then(|text| read_retry_after(&text, now, RETRY_AFTER_MAX));
             Err(Answer::NotDone { why: NotDone::RateLimited, retry_after })
         }
         // A gateway's 408 says that it gave up waiting, not that the work was not done.
@@ -129,19 +130,6 @@ pub(super) fn causes(error: &reqwest::Error) -> String {
     tidy(&texts.join(": "), CAUSES_CHARS_MAX)
 }
 
-/// `Retry-After`: seconds or a date (RFC 9110, 10.2.3), within bounds; `None` if it is neither.
-fn read_retry_after(text: &str, now: Time) -> Option<Span> {
-    let text = text.trim();
-    let span = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are a long time.
-        text.parse().map_or(RETRY_AFTER_MAX, Span::from_secs)
-    } else {
-        let date = DateTimeParser::new().parse_timestamp(text).ok()?;
-        Time::from_micros(date.as_microsecond()).since(now)
-    };
-    Some(span.min(RETRY_AFTER_MAX))
-}
-
 /// The platform's own words: the text of `{"error": "…"}`, or else the body without its tags.
 fn read_words(body: &[u8], content_type: &str) -> String {
     if let Some(words) = wire::read_words(body) {
@@ -223,7 +211,11 @@ mod tests {
             ("1.5", None),
             ("soon", None),
         ] {
-            assert_eq!(read_retry_after(text, now), secs.map(Span::from_secs), "{text}");
+            assert_eq!(
+                read_retry_after(text, now, RETRY_AFTER_MAX),
+                secs.map(Span::from_secs),
+                "{text}"
+            );
         }
     }
 

@@ -9,7 +9,7 @@ use super::rows::{
     DISPATCH, DispatchRow, PAYMENT, PaymentRow, word, write_dispatch, write_payment,
 };
 use super::view::{self, About};
-use super::{Conn, Statement, dialect};
+use super::{Conn, Statement, changes, dialect};
 use crate::core::dispatch::{Consequence, REFUSAL_REMEMBERED, Rehook, conclude, doubt};
 use crate::core::occupancy::settle;
 use crate::core::outcome::Answer;
@@ -199,13 +199,15 @@ pub(super) async fn expire_claims(
     let rows: Vec<DispatchRow> =
         wanted.build_query_as().fetch_all(&mut *conn).await.doing("find claims that ran out")?;
     let found = rows.len();
+    let mut changes = Vec::new();
     for row in rows {
         let mut dispatch = row.into_dispatch()?;
         let mut payment = payment_row(conn, &dispatch.payment).await?.to_payment()?;
         let detail = "the sender vanished before the answer came";
         doubt(&mut dispatch, &mut payment, detail, rules.policy.in_doubt_after, now);
         write_dispatch(conn, &dispatch).await?;
-        write_payment(conn, &payment, now).await?;
+        changes.push(write_payment(conn, &payment, now).await?);
     }
+    changes::write(conn, &changes).await?;
     Ok(found)
 }

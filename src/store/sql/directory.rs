@@ -41,7 +41,7 @@ pub(super) async fn replace(conn: &mut Conn, directory: &Directory, now: Time) -
 /// What follows from any change of the directory. Payments whose counterparty or manager has
 /// changed were marked before: they are looked at again in batches.
 async fn settle(conn: &mut Conn, now: Time) -> Result<()> {
-    let all: Vec<String> = sqlx::query_scalar("SELECT line_id FROM lines")
+    let all: Vec<String> = sqlx::query_scalar("SELECT line_id FROM lines ORDER BY line_id")
         .fetch_all(&mut *conn)
         .await
         .doing("list the lines")?;

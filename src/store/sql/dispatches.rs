@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::FromRow;
 
+use super::changes::{self, NewChange};
 use super::rows::{PAYMENT, PaymentRow, write_payment};
 use super::{Conn, Statement, in_list, lines, notices};
 use crate::core::dispatch::{Choice, Floor, Waiting, choose, stuck};
@@ -37,6 +38,7 @@ pub(super) async fn round(
     let mut floor = load_floor(conn, &round.manager, now).await?;
     load_present(conn, &mut floor).await?;
     let mut again_at = None;
+    let mut changes = Vec::new();
     for page in 1..=PAGES {
         if floor.lines.iter().all(|line| line.occupancy.room() == 0) {
             break;
@@ -46,11 +48,11 @@ pub(super) async fn round(
         for (payment, choice) in choose(&mut floor) {
             match choice {
                 Choice::Line(line) => {
-                    reserve(conn, &payment, &line, now).await?;
+                    changes.push(reserve(conn, &payment, &line, now).await?);
                     round.reserved.push((payment, line));
                 }
                 Choice::RefusedEverywhere(words) => {
-                    reject(conn, &payment, &words, now).await?;
+                    changes.push(reject(conn, &payment, &words, now).await?);
                     round.rejected += 1;
                 }
                 Choice::Waits => {}
@@ -63,6 +65,7 @@ pub(super) async fn round(
             again_at = Some(now);
         }
     }
+    changes::write(conn, &changes).await?;
     let (written, more) = notices::write(conn, rules, &round.manager, &floor, now).await?;
     round.notices = written;
     if more {
@@ -162,7 +165,12 @@ pub(super) async fn load_present(conn: &mut Conn, floor: &mut Floor) -> Result<(
     Ok(())
 }
 
-async fn reserve(conn: &mut Conn, payment: &PaymentId, line: &LineId, now: Time) -> Result<()> {
+async fn reserve(
+    conn: &mut Conn,
+    payment: &PaymentId,
+    line: &LineId,
+    now: Time,
+) -> Result<NewChange> {
     let row = payment_row(conn, payment).await?;
     let mut payment = row.to_payment()?;
     let user = payment
@@ -214,7 +222,7 @@ async fn slots(conn: &mut Conn, line: &LineId) -> Result<(i64, Vec<i64>)> {
     Ok((capacity, taken))
 }
 
-async fn reject(conn: &mut Conn, payment: &PaymentId, words: &str, now: Time) -> Result<()> {
+async fn reject(conn: &mut Conn, payment: &PaymentId, words: &str, now: Time) -> Result<NewChange> {
     let mut payment = payment_row(conn, payment).await?.to_payment()?;
     let reason = Reason::plain(ReasonCode::RefusedForGood).saying(words);
     payment.become_(PaymentState::Rejected, reason);

@@ -7,12 +7,13 @@ use sqlx::FromRow;
 use super::rows::{micros, word};
 use super::silence::{self, Sign};
 use super::view::{self, About};
-use super::{Conn, Statement, dialect, outgoing, subscriptions};
+use super::{Conn, Statement, dialect, holdings, outgoing, subscriptions, utterances};
 use crate::core::event::{Event, EventSource};
 use crate::core::id::LineId;
 use crate::core::occupancy::{Verdict, View, apply_event};
 use crate::core::outgoing::{hear, settle_by_treatments};
 use crate::core::time::Time;
+use crate::core::utterance::Utterance;
 use crate::store::bounds::EVENT_BYTES_PER_BATCH;
 use crate::store::error::Doing;
 use crate::store::{EventFilter, EventRecord, EventState, Kept, NewEvent, Result, Rules};
@@ -135,17 +136,18 @@ struct NewRow {
     body: Vec<u8>,
 }
 
-/// The oldest new events of a batch. Their bodies are loaded only once it is clear how many of them
-/// fit into it: their lengths are known without them.
-const OLDEST_NEW: &str = "SELECT id, received_at, body FROM events WHERE id IN (\
-     SELECT id FROM (SELECT id, SUM(bytes) OVER (ORDER BY id) AS bytes_so_far, \
-     ROW_NUMBER() OVER (ORDER BY id) AS place FROM (\
+/// The oldest new events of a batch, up to the last that still fits into it. Their lengths are known
+/// without their bodies, which are loaded only then.
+const OLDEST_NEW: &str = "SELECT id, received_at, body FROM events WHERE state = 'new' AND id <= (\
+     SELECT COALESCE(MAX(id), 0) FROM (\
+     SELECT id, bytes, SUM(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_so_far FROM (\
      SELECT id, LENGTH(body) AS bytes FROM events WHERE state = 'new' ORDER BY id LIMIT ";
 
 pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64) -> Result<usize> {
     let mut wanted = Statement::new(OLDEST_NEW);
-    wanted.push_bind(limit).push(") AS oldest) AS summed WHERE place = 1 OR bytes_so_far <= ");
-    wanted.push_bind(EVENT_BYTES_PER_BATCH).push(") ORDER BY id").push(dialect::FOR_UPDATE);
+    wanted.push_bind(limit).push(") AS oldest) AS summed WHERE bytes_so_far = bytes ");
+    wanted.push("OR bytes_so_far <= ").push_bind(EVENT_BYTES_PER_BATCH);
+    wanted.push(") ORDER BY id").push(dialect::FOR_UPDATE);
     let rows: Vec<NewRow> =
         wanted.build_query_as().fetch_all(&mut *conn).await.doing("load new events")?;
     if rows.is_empty() {
@@ -181,13 +183,33 @@ pub(super) async fn apply(conn: &mut Conn, rules: &Rules, now: Time, limit: i64)
             subscriptions::hear(conn, event, *heard_at).await?;
         }
     }
+    let understood: Vec<(i64, Event)> = read
+        .iter()
+        .filter_map(|(id, _, event)| Some((*id, event.as_ref().ok()?.clone())))
+        .collect();
+    holdings::hear(conn, rules, &understood, (&before, &after), now).await?;
     hear_of_sent(conn, rules, &about, &read, (&before, &after), now).await?;
     silence::watch(conn, rules, &signs(&read, &after)).await?;
+    utterances::write(conn, said(&read, &fates)).await?;
     for fate in [EventState::Applied, EventState::Ignored, EventState::Quarantined] {
         let ids = fates.iter().filter(|(_, one)| *one == fate).map(|(id, _)| *id);
         write_fate(conn, &ids.collect::<Vec<_>>(), fate).await?;
     }
     Ok(fates.len())
+}
+
+/// What the events tell that was said; of one that was not understood nothing is taken over.
+fn said(
+    read: &[(i64, Time, std::result::Result<Event, String>)],
+    fates: &[(i64, EventState)],
+) -> Vec<Utterance> {
+    let understood =
+        read.iter().zip(fates).filter(|(_, (_, fate))| *fate != EventState::Quarantined);
+    let one = |((id, heard_at, event), _): (&(i64, Time, _), _)| {
+        let event: &std::result::Result<Event, String> = event;
+        Utterance::of(*id, event.as_ref().ok()?, *heard_at)
+    };
+    understood.filter_map(one).collect()
 }
 
 /// Takes into account what the events tell of messages, closes and transfers.

@@ -9,7 +9,7 @@ use super::rows::{
     DISPATCH, DispatchRow, LINE, LineRow, TREATMENT, TreatmentReportRow, one_row, time, word,
     write_dispatch, write_payment,
 };
-use super::{Conn, Statement, hooks, in_list, payments};
+use super::{Conn, Statement, changes, hooks, in_list, payments};
 use crate::core::dispatch::{Untouched, give_back, surplus};
 use crate::core::id::{LineId, ManagerId, PaymentId};
 use crate::core::line::LineState;
@@ -81,6 +81,8 @@ async fn load_named(conn: &mut Conn, lines: &BTreeSet<LineId>) -> Result<Vec<Lin
     let mut wanted = select();
     wanted.push("l.line_id");
     in_list(&mut wanted, lines);
+    // What follows from them follows in the same order on both engines.
+    wanted.push(" ORDER BY l.line_id");
     load(conn, &mut wanted).await
 }
 
@@ -135,7 +137,8 @@ async fn return_one(conn: &mut Conn, id: i64, code: ReasonCode, now: Time) -> Re
     let reason = Reason::on_line(code, dispatch.line.clone());
     give_back(&mut dispatch, &mut payment, reason);
     write_dispatch(conn, &dispatch).await?;
-    write_payment(conn, &payment, now).await?;
+    let change = write_payment(conn, &payment, now).await?;
+    changes::write(conn, &[change]).await?;
     // The directory may have changed while it was on its way.
     payments::mark(conn, &payment.id).await?;
     wake_manager(conn, &payment, now).await

@@ -18,19 +18,24 @@ use crate::core::time::{Span, Time};
 use crate::store::bounds::EVENTS_PER_BATCH;
 use crate::store::error::Doing;
 use crate::store::{
-    Added, AddedOutgoing, Audited, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing, Counterparty,
-    Cursor, Directory, DispatchRound, EventFilter, EventRecord, HookRecord, HookTarget, Kept,
-    Lease, LineEntry, LineFilter, LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue,
-    NoticeOutcome, OutgoingFilter, OutgoingRecord, PaymentDetails, PaymentFilter, PaymentRecord,
-    Result, Rules, StatusReport, Store, TreatmentFilter, TreatmentRecord, UserLine,
+    Added, AddedOutgoing, Audited, CaughtUp, Changes, ChangesFrom, ClaimedDispatch, ClaimedNotice,
+    ClaimedOutgoing, ClaimedPushes, ConversationRecord, Counterparty, Cursor, Directory,
+    DispatchRound, EventFilter, EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry,
+    LineFilter, LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue, NoticeOutcome,
+    OutgoingFilter, OutgoingRecord, ParkedPush, PaymentDetails, PaymentFilter, PaymentRecord,
+    PushOutcome, PushReport, Result, Rules, Search, StatusReport, Store, TreatmentFilter,
+    TreatmentRecord, UserLine, UtteranceFilter, UtteranceRecord,
 };
 use crate::wake::Worker;
 
 mod audit;
+mod catch_up;
+mod changes;
 mod claims;
 mod directory;
 mod dispatches;
 mod events;
+mod holdings;
 mod hooks;
 mod keyboards;
 mod leases;
@@ -39,17 +44,26 @@ mod looks;
 mod notices;
 mod outgoing;
 mod payments;
+mod pushes;
 mod rows;
 mod silence;
 mod status;
 mod subscriptions;
 mod treatments;
+mod utterances;
 mod view;
 
 /// A connection of this engine.
 type Conn = <Db as sqlx::Database>::Connection;
 /// A statement put together from parts; values are always bound.
 type Statement = sqlx::QueryBuilder<Db>;
+
+/// Whoever looks at what follows from most decisions: payments and lines may have changed.
+const DECIDED: &[Worker] = &[Worker::Dispatcher, Worker::Feed];
+/// Who has something to look at after events were taken into account.
+const HEARD: &[Worker] = &[Worker::Dispatcher, Worker::Courier, Worker::Feed];
+/// Who has something to look at after something was or is to be sent into a chat.
+const SENT: &[Worker] = &[Worker::Courier, Worker::Feed];
 
 /// The store on this engine.
 #[derive(Debug)]
@@ -167,8 +181,7 @@ impl Store for SqlStore {
         {
             return Ok(0);
         }
-        let wake = &[Worker::Dispatcher, Worker::Courier];
-        serial!(self, wake, if |applied| *applied > 0, |conn| events::apply(
+        serial!(self, HEARD, if |applied| *applied > 0, |conn| events::apply(
             conn,
             &self.rules,
             now,
@@ -185,9 +198,8 @@ impl Store for SqlStore {
     }
 
     async fn replace_directory(&self, directory: &Directory, now: Time) -> Result<()> {
-        serial_large!(self, &[Worker::Dispatcher, Worker::Reconciler], |conn| {
-            directory::replace(conn, directory, now)
-        })
+        let wake = &[Worker::Dispatcher, Worker::Reconciler, Worker::Feed];
+        serial_large!(self, wake, |conn| { directory::replace(conn, directory, now) })
     }
 
     async fn directory(&self) -> Result<Directory> {
@@ -195,29 +207,24 @@ impl Store for SqlStore {
     }
 
     async fn put_manager(&self, manager: &Manager, now: Time) -> Result<()> {
-        serial!(self, &[Worker::Dispatcher], |conn| directory::put_manager(conn, manager, now))
+        serial!(self, DECIDED, |conn| directory::put_manager(conn, manager, now))
     }
 
     async fn put_line(&self, line: &LineEntry, now: Time) -> Result<bool> {
-        serial!(self, &[Worker::Dispatcher, Worker::Reconciler], |conn| directory::put_line(
-            conn, line, now
-        ))
+        let wake = &[Worker::Dispatcher, Worker::Reconciler, Worker::Feed];
+        serial!(self, wake, |conn| directory::put_line(conn, line, now))
     }
 
     async fn put_counterparty(&self, counterparty: &Counterparty, now: Time) -> Result<bool> {
-        serial!(self, &[Worker::Dispatcher], |conn| directory::put_counterparty(
-            conn,
-            counterparty,
-            now
-        ))
+        serial!(self, DECIDED, |conn| directory::put_counterparty(conn, counterparty, now))
     }
 
     async fn pause_line(&self, line: &LineId, reason: Option<&str>, now: Time) -> Result<bool> {
-        serial!(self, &[Worker::Dispatcher], |conn| lines::pause(conn, line, reason, now))
+        serial!(self, DECIDED, |conn| lines::pause(conn, line, reason, now))
     }
 
     async fn add_payment(&self, payment: &NewPayment, now: Time) -> Result<Added> {
-        serial!(self, &[Worker::Dispatcher], |conn| payments::add(conn, &self.rules, payment, now))
+        serial!(self, DECIDED, |conn| payments::add(conn, &self.rules, payment, now))
     }
 
     async fn command_payment(
@@ -227,7 +234,7 @@ impl Store for SqlStore {
         words: &str,
         now: Time,
     ) -> Result<Option<std::result::Result<(), CommandRefused>>> {
-        serial!(self, &[Worker::Dispatcher], |conn| payments::command_one(
+        serial!(self, DECIDED, |conn| payments::command_one(
             conn,
             &self.rules,
             id,
@@ -254,7 +261,7 @@ impl Store for SqlStore {
         {
             return Ok(0);
         }
-        serial!(self, &[Worker::Dispatcher], if |done| *done > 0, |conn| payments::recheck(
+        serial!(self, DECIDED, if |done| *done > 0, |conn| payments::recheck(
             conn,
             &self.rules,
             now,
@@ -276,7 +283,7 @@ impl Store for SqlStore {
         {
             return Ok(None);
         }
-        let wake = &[Worker::Sender, Worker::Notifier];
+        let wake = &[Worker::Sender, Worker::Notifier, Worker::Feed];
         serial!(self, wake, if |round| round.is_some(), |conn| dispatches::round(
             conn,
             &self.rules,
@@ -316,10 +323,11 @@ impl Store for SqlStore {
         now: Time,
     ) -> Result<bool> {
         let wake = match answer {
-            Answer::Done => &[][..],
-            Answer::NotDone { .. } => &[Worker::Sender, Worker::Dispatcher][..],
-            Answer::Refused { .. } => &[Worker::Dispatcher, Worker::Sender][..],
-            Answer::Unknown { .. } => &[Worker::Reconciler][..],
+            Answer::Done => &[Worker::Feed][..],
+            Answer::NotDone { .. } | Answer::Refused { .. } => {
+                &[Worker::Sender, Worker::Dispatcher, Worker::Feed][..]
+            }
+            Answer::Unknown { .. } => &[Worker::Reconciler, Worker::Feed][..],
         };
         serial!(self, wake, |conn| claims::record_answer(
             conn,
@@ -335,7 +343,8 @@ impl Store for SqlStore {
         if !self.has_any(|rows| vanished(rows, "dispatches WHERE phase", now, survivor)).await? {
             return Ok(0);
         }
-        serial!(self, &[Worker::Reconciler], if |n| *n > 0, |conn| claims::expire_claims(
+        let wake = &[Worker::Reconciler, Worker::Feed];
+        serial!(self, wake, if |n| *n > 0, |conn| claims::expire_claims(
             conn,
             &self.rules,
             now,
@@ -357,7 +366,7 @@ impl Store for SqlStore {
         // What waits is taken in first, a batch after the other as ever: in the transaction of the
         // look a large backlog would keep all others out.
         while self.apply_events(now, EVENTS_PER_BATCH).await? > 0 {}
-        let wake = &[Worker::Dispatcher, Worker::Sender, Worker::Courier];
+        let wake = &[Worker::Dispatcher, Worker::Sender, Worker::Courier, Worker::Feed];
         serial!(self, wake, |conn| looks::record(
             conn,
             &self.rules,
@@ -373,7 +382,7 @@ impl Store for SqlStore {
     }
 
     async fn forget_occupancy(&self, away: Span, now: Time) -> Result<()> {
-        serial_large!(self, &[Worker::Reconciler], |conn| looks::forget(
+        serial_large!(self, &[Worker::Reconciler, Worker::Feed], |conn| looks::forget(
             conn,
             &self.rules,
             away,
@@ -390,7 +399,7 @@ impl Store for SqlStore {
     }
 
     async fn record_hooked(&self, line: &LineId, hooked: bool, now: Time) -> Result<bool> {
-        let wake = &[Worker::Reconciler, Worker::Dispatcher];
+        let wake = &[Worker::Reconciler, Worker::Dispatcher, Worker::Feed];
         serial!(self, wake, if |changed| *changed, |conn| hooks::record_hooked(
             conn, line, hooked, now
         ))
@@ -401,7 +410,7 @@ impl Store for SqlStore {
     }
 
     async fn add_outgoing(&self, new: &NewOutgoing, now: Time) -> Result<AddedOutgoing> {
-        serial!(self, &[Worker::Courier], |conn| outgoing::add(conn, &self.rules, new, now))
+        serial!(self, SENT, |conn| outgoing::add(conn, &self.rules, new, now))
     }
 
     async fn outgoing(&self, id: &OutgoingId) -> Result<Option<OutgoingRecord>> {
@@ -420,7 +429,7 @@ impl Store for SqlStore {
         now: Time,
     ) -> Result<Option<std::result::Result<(), OutgoingCommandRefused>>> {
         let how = (command, words);
-        serial!(self, &[Worker::Courier], |conn| outgoing::command(conn, id, how, now))
+        serial!(self, SENT, |conn| outgoing::command(conn, id, how, now))
     }
 
     async fn claim_outgoing(
@@ -446,7 +455,7 @@ impl Store for SqlStore {
         answer: &Answer,
         now: Time,
     ) -> Result<bool> {
-        let wake = &[Worker::Courier, Worker::Reconciler];
+        let wake = &[Worker::Courier, Worker::Reconciler, Worker::Feed];
         let claim = (seq, fence);
         serial!(self, wake, |conn| outgoing::record_answer(conn, &self.rules, claim, answer, now))
     }
@@ -455,8 +464,7 @@ impl Store for SqlStore {
         if !self.has_any(|rows| vanished(rows, "outgoing WHERE state", now, survivor)).await? {
             return Ok(0);
         }
-        let wake = &[Worker::Courier];
-        serial!(self, wake, |conn| outgoing::expire(conn, &self.rules, now, survivor))
+        serial!(self, SENT, |conn| outgoing::expire(conn, &self.rules, now, survivor))
     }
 
     async fn settle_outgoing(&self, now: Time) -> Result<usize> {
@@ -465,7 +473,7 @@ impl Store for SqlStore {
         }
         // Its echo may be among the events that were not taken in yet.
         while self.apply_events(now, EVENTS_PER_BATCH).await? > 0 {}
-        serial!(self, &[Worker::Courier], |conn| outgoing::settle(conn, &self.rules, now))
+        serial!(self, SENT, |conn| outgoing::settle(conn, &self.rules, now))
     }
 
     async fn lines_of_user(&self, user: &UserId, now: Time) -> Result<Option<Vec<UserLine>>> {
@@ -510,7 +518,7 @@ impl Store for SqlStore {
         outcome: &NoticeOutcome,
         now: Time,
     ) -> Result<bool> {
-        serial!(self, &[], |conn| notices::record(conn, notice, fence, outcome, now))
+        serial!(self, &[Worker::Feed], |conn| notices::record(conn, notice, fence, outcome, now))
     }
 
     async fn expire_notices(&self, now: Time, survivor: Option<&str>) -> Result<usize> {
@@ -530,6 +538,109 @@ impl Store for SqlStore {
 
     async fn treatment(&self, id: &TreatmentId) -> Result<Option<TreatmentRecord>> {
         read!(self, |conn| treatments::one(conn, id))
+    }
+
+    async fn changes(&self, from: ChangesFrom, limit: i64) -> Result<Option<Changes>> {
+        read!(self, |conn| changes::read(conn, from, limit))
+    }
+
+    async fn newest_change(&self) -> Result<i64> {
+        read!(self, |conn| changes::newest(conn))
+    }
+
+    async fn forget_changes(&self, before: Time, limit: i64) -> Result<usize> {
+        if !self
+            .has_any(|rows| {
+                rows.push("changes WHERE seq = (SELECT MIN(seq) FROM changes)");
+                rows.push(" AND seq < (SELECT MAX(seq) FROM changes) AND at < ");
+                rows.push_bind(before.micros());
+            })
+            .await?
+        {
+            return Ok(0);
+        }
+        serial!(self, &[], |conn| changes::forget(conn, before, limit))
+    }
+
+    async fn begin_pushing(&self) -> Result<()> {
+        serial!(self, &[Worker::Pusher], |conn| pushes::begin(conn))
+    }
+
+    async fn claim_pushes(
+        &self,
+        now: Time,
+        lease_until: Time,
+        limit: i64,
+    ) -> Result<ClaimedPushes> {
+        if !self
+            .has_any(|rows| {
+                rows.push("(SELECT seq FROM changes WHERE seq > (SELECT seq FROM pushing) ");
+                rows.push("UNION ALL SELECT seq FROM pushes WHERE state <> 'parked' ");
+                rows.push("AND due_at <= ").push_bind(now.micros()).push(") AS due ");
+                rows.push("WHERE NOT EXISTS (SELECT 1 FROM pushing WHERE stopped_at IS NOT NULL)");
+            })
+            .await?
+        {
+            return Ok(ClaimedPushes::default());
+        }
+        serial!(self, &[], |conn| pushes::claim(conn, now, lease_until, limit))
+    }
+
+    async fn record_push(
+        &self,
+        seq: i64,
+        fence: i64,
+        outcome: &PushOutcome,
+        now: Time,
+    ) -> Result<bool> {
+        // A place is free, and the next change of the same object may be sent.
+        serial!(self, &[Worker::Pusher], |conn| pushes::record(conn, seq, fence, outcome, now))
+    }
+
+    async fn parked_pushes(&self, behind: i64, limit: i64) -> Result<Vec<ParkedPush>> {
+        read!(self, |conn| pushes::parked(conn, behind, limit))
+    }
+
+    async fn replay_pushes(&self, seq: Option<i64>, now: Time) -> Result<usize> {
+        serial!(self, &[Worker::Pusher], |conn| pushes::replay(conn, seq, now))
+    }
+
+    async fn next_push_due(&self, now: Time) -> Result<Option<Time>> {
+        read!(self, |conn| pushes::next_due(conn, now))
+    }
+
+    async fn push_report(&self) -> Result<Option<PushReport>> {
+        read!(self, |conn| pushes::report(conn))
+    }
+
+    async fn list_utterances(&self, filter: &UtteranceFilter) -> Result<Vec<UtteranceRecord>> {
+        read!(self, |conn| utterances::list(conn, filter))
+    }
+
+    async fn search_utterances(&self, search: &Search) -> Result<Vec<UtteranceRecord>> {
+        if search.query.finds_nothing() {
+            return Ok(Vec::new());
+        }
+        read!(self, |conn| utterances::search(conn, search))
+    }
+
+    async fn list_conversations(
+        &self,
+        filter: &TreatmentFilter,
+    ) -> Result<Vec<ConversationRecord>> {
+        read!(self, |conn| treatments::list_conversations(conn, filter))
+    }
+
+    async fn catch_up(&self, now: Time, limit: i64) -> Result<CaughtUp> {
+        if !self
+            .has_any(|rows| {
+                rows.push("catch_ups");
+            })
+            .await?
+        {
+            return Ok(CaughtUp::Whole);
+        }
+        serial!(self, &[], |conn| catch_up::step(conn, &self.rules, now, limit))
     }
 
     async fn status(&self, now: Time) -> Result<StatusReport> {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
+use super::changes::{self, NewChange};
 use super::claims::{ABOUT, ABOUT_JOINS, AboutRow};
 use super::rows::{PAYMENT, word, write_timeline};
 use super::{Conn, Statement, dialect, dispatches};
@@ -244,7 +245,8 @@ async fn tell(conn: &mut Conn, payment: &PaymentId, reason: Reason, now: Time) -
             .await
             .doing("write when a manager was told")?;
     }
-    write_timeline(conn, &payment, now).await
+    write_timeline(conn, &payment, now).await?;
+    changes::write(conn, &[NewChange::of_payment(&payment, now)]).await
 }
 
 /// Whoever was sending it has vanished; it may have gone out, and one too many is worse.

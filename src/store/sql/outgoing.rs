@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::FromRow;
 
 use super::rows::{flag, micros, time, word};
-use super::{Conn, Statement, dialect, keyboards};
+use super::{Conn, Statement, changes, dialect, keyboards};
 use crate::core::dispatch::{Rehook, SendMode, proof_after_gap};
 use crate::core::id::{LineId, OutgoingId, TreatmentId, UserId};
 use crate::core::outcome::Answer;
@@ -16,8 +16,8 @@ use crate::core::outgoing::{
 use crate::core::time::{Span, Time};
 use crate::store::error::Doing;
 use crate::store::{
-    AddedOutgoing, ClaimedOutgoing, FileNamed, NewOutgoing, OutgoingFilter, OutgoingRecord, Result,
-    Rules,
+    AddedOutgoing, ChangeKind, ClaimedOutgoing, FileNamed, NewOutgoing, OutgoingFilter,
+    OutgoingRecord, Result, Rules,
 };
 
 /// Claims that ran out, and doubts, dealt with in one transaction.
@@ -28,7 +28,7 @@ const CHATS_PER_STATEMENT: usize = 4_000;
 const OUTGOING: &str = "o.seq, o.id, o.key, o.content, o.kind, o.line_id, o.user_id, o.author_id, \
      o.mode, o.text, o.keyboard, o.notification_only, o.general_settings, o.file_id, o.file_name, \
      (SELECT f.bytes FROM files f WHERE f.file_id = o.file_id) AS file_bytes, \
-     o.treatment_id, o.to_line_id, o.specialist_id, o.state, o.reason, o.words, o.fence, o.due_at, \
+     o.treatment_id, o.to_line_id, o.specialist_id, o.or_any, o.state, o.reason, o.words, o.fence, o.due_at, \
      o.lease_until, o.failures, o.attempts, o.claimed_at, o.sent_at, o.proof_at, o.rehook, o.echo, \
      o.created_at, o.updated_at";
 
@@ -53,6 +53,7 @@ struct OutgoingRow {
     treatment_id: Option<String>,
     to_line_id: Option<String>,
     specialist_id: Option<String>,
+    or_any: i64,
     state: String,
     reason: String,
     words: Option<String>,
@@ -122,6 +123,7 @@ impl OutgoingRow {
             treatment: self.treatment_id.map(Into::into),
             to_line: self.to_line_id.map(Into::into),
             specialist: self.specialist_id.map(Into::into),
+            or_any: self.or_any == 1,
         })
     }
 
@@ -143,7 +145,7 @@ const fn mode_name(mode: SendMode) -> &'static str {
     }
 }
 
-fn parse_mode(text: &str) -> Option<SendMode> {
+pub(super) fn parse_mode(text: &str) -> Option<SendMode> {
     [SendMode::Bot, SendMode::Specialist].into_iter().find(|mode| mode_name(*mode) == text)
 }
 
@@ -196,11 +198,21 @@ pub(super) async fn add(
     .await
     .doing("see whether something is on its way into a chat")?;
     insert(conn, &new, waits.0 == 0, now).await?;
+    note(conn, (&new.id, new.kind, &new.line), OutgoingState::Queued, now).await?;
     Ok(AddedOutgoing::New)
 }
 
 /// Who writes on a line when nobody says: the specialist of its manager, else of the settings.
 async fn specialist_of(conn: &mut Conn, rules: &Rules, line: &LineId) -> Result<Option<UserId>> {
+    let of_line = specialist_of_manager(conn, line).await?;
+    Ok(of_line.or_else(|| rules.default_author.clone()))
+}
+
+/// The specialist of the manager of a line.
+pub(super) async fn specialist_of_manager(
+    conn: &mut Conn,
+    line: &LineId,
+) -> Result<Option<UserId>> {
     let found: Option<(Option<String>,)> = sqlx::query_as(
         "SELECT m.specialist_id FROM lines l JOIN managers m ON m.id = l.manager_id \
          WHERE l.line_id = $1",
@@ -209,8 +221,7 @@ async fn specialist_of(conn: &mut Conn, rules: &Rules, line: &LineId) -> Result<
     .fetch_optional(conn)
     .await
     .doing("look for the specialist of a line")?;
-    let of_line = found.and_then(|(specialist,)| specialist).map(Into::into);
-    Ok(of_line.or_else(|| rules.default_author.clone()))
+    Ok(found.and_then(|(specialist,)| specialist).map(Into::into))
 }
 
 /// The same message by its key; the same close, transfer or assignment while it is on its way, and
@@ -246,7 +257,7 @@ async fn insert(conn: &mut Conn, new: &NewOutgoing, turn: bool, now: Time) -> Re
     let mut insert = Statement::new(
         "INSERT INTO outgoing (id, key, content, kind, line_id, user_id, author_id, mode, text, \
          keyboard, notification_only, general_settings, file_id, file_name, treatment_id, \
-         to_line_id, specialist_id, state, reason, turn, due_at, rehook, created_at, updated_at) \
+         to_line_id, specialist_id, or_any, state, reason, turn, due_at, rehook, created_at, updated_at) \
          VALUES (",
     );
     let mut row = insert.separated(", ");
@@ -267,6 +278,7 @@ async fn insert(conn: &mut Conn, new: &NewOutgoing, turn: bool, now: Time) -> Re
         .push_bind(text(new.treatment.as_ref().map(TreatmentId::as_str)))
         .push_bind(text(new.to_line.as_ref().map(LineId::as_str)))
         .push_bind(text(new.specialist.as_ref().map(UserId::as_str)))
+        .push_bind(flag(new.or_any))
         .push_bind(OutgoingState::Queued.as_str())
         .push_bind(OutgoingReason::Accepted.as_str())
         .push_bind(flag(turn))
@@ -571,6 +583,9 @@ async fn save(conn: &mut Conn, before: &Outgoing, after: &Outgoing, now: Time) -
     update.push(", updated_at = ").push_bind(now.micros());
     update.push(" WHERE seq = ").push_bind(after.seq);
     update.build().execute(&mut *conn).await.doing("write what became of something sent")?;
+    if before.state != after.state {
+        note(conn, (&after.id, after.kind, &after.line), after.state, now).await?;
+    }
     match (before.holds_turn(), after.holds_turn()) {
         (true, false) => give_turn(conn, &after.line, &after.user).await,
         (false, true) => {
@@ -588,6 +603,20 @@ async fn save(conn: &mut Conn, before: &Outgoing, after: &Outgoing, now: Time) -
         }
         _ => Ok(()),
     }
+}
+
+/// Tells whoever follows the changes what a message has become.
+async fn note(
+    conn: &mut Conn,
+    (id, kind, line): (&OutgoingId, OutgoingKind, &LineId),
+    state: OutgoingState,
+    now: Time,
+) -> Result<()> {
+    if !kind.is_message() {
+        return Ok(());
+    }
+    let told = state.as_str();
+    changes::note(conn, ChangeKind::Message, id.as_str(), Some(line), told, now).await
 }
 
 /// Gives the chat's turn to the oldest that is still on its way, once no call is under way there.

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 
 use super::dispatches::{load_floor, load_present};
 use super::rows::{PAYMENT, PaymentRow, micros, word, write_dispatch, write_payment};
-use super::{Conn, Statement, lines};
+use super::{Conn, Statement, changes, lines};
 use crate::core::dispatch::{Phase, SendMode, obstacles};
 use crate::core::id::{CounterpartyId, LineId, PaymentId};
 use crate::core::payment::{
@@ -69,7 +69,8 @@ pub(super) async fn add(
     let standing = standing(conn, rules, &Named::of(new)).await?;
     insert(conn, new, now).await?;
     admit(&mut payment, &standing, ReasonCode::Queued);
-    write_payment(conn, &payment, now).await?;
+    let change = write_payment(conn, &payment, now).await?;
+    changes::write(conn, &[change]).await?;
     lines::wake_manager(conn, &payment, now).await?;
     Ok(Added::New)
 }
@@ -202,11 +203,12 @@ pub(super) async fn recheck(
     let rows: Vec<PaymentRow> =
         wanted.build_query_as().fetch_all(&mut *conn).await.doing("load payments to look at")?;
     let found = rows.len();
+    let mut changes = Vec::new();
     for row in rows {
         let mut payment = row.to_payment()?;
         let named = Named::of(&row.into_given()?);
         if readmit(conn, rules, &mut payment, &named, ReasonCode::DirectoryChanged).await? {
-            write_payment(conn, &payment, now).await?;
+            changes.push(write_payment(conn, &payment, now).await?);
             lines::wake_manager(conn, &payment, now).await?;
         } else {
             sqlx::query("UPDATE payments SET recheck = 0 WHERE id = $1")
@@ -218,6 +220,7 @@ pub(super) async fn recheck(
             lines::wake_manager(conn, &payment, now).await?;
         }
     }
+    changes::write(conn, &changes).await?;
     Ok(found)
 }
 
@@ -288,7 +291,8 @@ pub(super) async fn command_one(
         touched.insert(dispatch.line);
     }
     if payment != before {
-        write_payment(conn, &payment, now).await?;
+        let change = write_payment(conn, &payment, now).await?;
+        changes::write(conn, &[change]).await?;
     }
     if payment != before || is_retried {
         lines::wake_manager(conn, &payment, now).await?;

@@ -3,6 +3,7 @@
 
 use sqlx::FromRow;
 
+use super::changes::NewChange;
 use super::{Conn, Db};
 use crate::core::dispatch::{Dispatch, Phase, Rehook};
 use crate::core::line::{Line, Occupancy};
@@ -408,8 +409,13 @@ pub(super) async fn write_timeline(conn: &mut Conn, payment: &Payment, now: Time
     insert.build().execute(conn).await.doing("write a payment's timeline").map(|_| ())
 }
 
-/// Writes down where a payment is, and what happened to it.
-pub(super) async fn write_payment(conn: &mut Conn, payment: &Payment, now: Time) -> Result<()> {
+/// Writes down where a payment is, and what happened to it; answers the change that is to be
+/// written with those of the same decision.
+pub(super) async fn write_payment(
+    conn: &mut Conn,
+    payment: &Payment,
+    now: Time,
+) -> Result<NewChange> {
     let text = |line: &str| line.to_owned();
     let done = sqlx::query(
         "UPDATE payments SET state = $1, reason = $2, reason_line_id = $3, reason_words = $4, \
@@ -440,7 +446,8 @@ pub(super) async fn write_payment(conn: &mut Conn, payment: &Payment, now: Time)
     if !one_row(&done) {
         return Err(StoreError::inconsistent("payments", "id", payment.id.as_str()));
     }
-    write_timeline(conn, payment, now).await
+    write_timeline(conn, payment, now).await?;
+    Ok(NewChange::of_payment(payment, now))
 }
 
 /// Writes down where a dispatch is.

@@ -1,10 +1,12 @@
 //! Treatments, for reading.
 
-use super::rows::{TREATMENT, TreatmentReportRow};
+use sqlx::FromRow;
+
+use super::rows::{TREATMENT, TreatmentReportRow, time};
 use super::{Conn, Statement};
 use crate::core::id::TreatmentId;
 use crate::store::error::Doing;
-use crate::store::{Result, TreatmentFilter, TreatmentRecord};
+use crate::store::{ConversationRecord, Result, TreatmentFilter, TreatmentRecord};
 
 /// The payment that a treatment serves: the first one, should several have ended up in it.
 pub(super) const PAYMENT_OF: &str = ", (SELECT MIN(d.payment_id) FROM dispatches d \
@@ -15,7 +17,46 @@ pub(super) async fn list(
     filter: &TreatmentFilter,
 ) -> Result<Vec<TreatmentRecord>> {
     let mut wanted = Statement::new("SELECT ");
-    wanted.push(TREATMENT).push(PAYMENT_OF).push(" FROM treatments t WHERE 1 = 1");
+    wanted.push(TREATMENT).push(PAYMENT_OF);
+    push_filter(&mut wanted, filter);
+    fetch(conn, &mut wanted).await
+}
+
+/// How much was said in a treatment, and when last.
+const SAID_IN: &str = ", (SELECT COUNT(*) FROM utterances u WHERE u.treatment_id IS NOT NULL \
+     AND u.treatment_id = t.treatment_id) AS messages, (SELECT MAX(u.at) FROM utterances u \
+     WHERE u.treatment_id IS NOT NULL AND u.treatment_id = t.treatment_id) AS last_message_at";
+
+#[derive(FromRow)]
+struct ConversationRow {
+    #[sqlx(flatten)]
+    treatment: TreatmentReportRow,
+    messages: i64,
+    last_message_at: Option<i64>,
+}
+
+pub(super) async fn list_conversations(
+    conn: &mut Conn,
+    filter: &TreatmentFilter,
+) -> Result<Vec<ConversationRecord>> {
+    let mut wanted = Statement::new("SELECT ");
+    wanted.push(TREATMENT).push(PAYMENT_OF).push(SAID_IN);
+    push_filter(&mut wanted, filter);
+    let rows: Vec<ConversationRow> =
+        wanted.build_query_as().fetch_all(conn).await.doing("list conversations")?;
+    let record = |row: ConversationRow| {
+        Ok(ConversationRecord {
+            treatment: row.treatment.into_record()?,
+            messages: row.messages,
+            last_message_at: time(row.last_message_at),
+        })
+    };
+    rows.into_iter().map(record).collect()
+}
+
+/// ` FROM treatments t`, the page of them that is asked for.
+fn push_filter(wanted: &mut Statement, filter: &TreatmentFilter) {
+    wanted.push(" FROM treatments t WHERE 1 = 1");
     match filter.open {
         Some(true) => {
             wanted.push(" AND t.ended_at IS NULL");
@@ -38,7 +79,6 @@ pub(super) async fn list(
     }
     wanted.push(" ORDER BY t.opened_at DESC, t.treatment_id DESC LIMIT ");
     wanted.push_bind(filter.limit);
-    fetch(conn, &mut wanted).await
 }
 
 pub(super) async fn one(conn: &mut Conn, id: &TreatmentId) -> Result<Option<TreatmentRecord>> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::changes::{self, NewChange};
 use super::rows::{
     DISPATCH, DispatchRow, PAYMENT, PaymentRow, TREATMENT, TreatmentRow, micros, write_dispatch,
     write_payment,
@@ -240,9 +241,10 @@ pub(super) async fn save(conn: &mut Conn, before: &View, after: &View, now: Time
     for dispatch in changed {
         write_dispatch(conn, dispatch).await?;
     }
+    let mut news = changed_treatments(before, after, now);
     for (id, payment) in &after.payments {
         if before.payments.get(id) != Some(payment) {
-            write_payment(conn, payment, now).await?;
+            news.push(write_payment(conn, payment, now).await?);
             // The directory may have changed while it was on its way.
             if before.payments.get(id).is_some_and(|old| old.state != PaymentState::Queued)
                 && payment.state == PaymentState::Queued
@@ -252,7 +254,19 @@ pub(super) async fn save(conn: &mut Conn, before: &View, after: &View, now: Time
             lines::wake_manager(conn, payment, now).await?;
         }
     }
+    changes::write(conn, &news).await?;
     lines::refresh(conn, &lines, now).await
+}
+
+/// The changes of treatments that others can see.
+fn changed_treatments(before: &View, after: &View, now: Time) -> Vec<NewChange> {
+    let change = |treatment: &Treatment| {
+        let serves =
+            after.dispatches.values().filter(|d| d.treatment.as_ref() == Some(&treatment.id));
+        let payment = serves.map(|dispatch| &dispatch.payment).min();
+        NewChange::of_treatment(before.treatments.by_id(&treatment.id), treatment, payment, now)
+    };
+    after.treatments.changed().filter_map(change).collect()
 }
 
 /// Takes open treatments that change their line away from it first: whoever is written before them

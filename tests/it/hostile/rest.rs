@@ -48,6 +48,9 @@ const ADDRESSES: &[(&str, &[&str])] = &[
     ("/treatments", &["state", "line_id", "user_id", "limit", "cursor"]),
     ("/treatments/{}", &[]),
     ("/treatments/{}/messages", &["after", "limit", "cursor"]),
+    ("/payments/{}/messages", &["after", "limit", "cursor"]),
+    ("/users/{}/treatments", &["limit", "cursor"]),
+    ("/search/messages", &["q", "user_id", "line_id", "from", "to", "limit", "cursor"]),
     ("/events", &["after", "line_id", "message_type", "state", "limit", "cursor"]),
     ("/status", &[]),
 ];

@@ -247,6 +247,20 @@ on_both_engines! {
         assert!(kept.is_empty(), "what did not come whole is not kept");
     }
 
+    async fn whoever_waits_for_changes_is_answered_at_the_signal(database) {
+        let mut stage = Stage::ready(&database, &[]).await;
+        let url = format!("http://{}/api/v1/changes?after=now&wait=50", stage.service.address());
+        let waiting = async {
+            let answer = visitor().get(url).bearer_auth(TOKEN).send().await.expect("an answer");
+            let status = answer.status();
+            (status.as_u16(), answer.json::<Value>().await.expect("a page"))
+        };
+        let ((status, page), took) = tokio::join!(waiting, stage.stop());
+        assert_eq!((status, &page["items"]), (200, &json!([])));
+        assert!(page["next_cursor"].is_string(), "{page}");
+        assert!(took < STOP_WITHIN, "{took:?}");
+    }
+
     async fn calls_under_way_are_finished_and_nothing_is_in_doubt(database) {
         let mut stage = Stage::ready(&database, &[]).await;
         stage.set(Faults { slow_ms: 2_000, lose: 1.0, ..Faults::default() });

@@ -35,6 +35,7 @@ fn message(n: u64, user: &str) -> NewOutgoing {
         treatment: None,
         to_line: None,
         specialist: None,
+        or_any: false,
     }
 }
 

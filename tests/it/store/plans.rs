@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use freeline::core::search::Query;
+use freeline::store::Search;
+
 use crate::support::build::at;
 use crate::support::database::TestDatabase;
 use crate::support::dump::dump;
@@ -9,7 +12,7 @@ use crate::support::history::live;
 use crate::support::statements::statements_of;
 
 /// Tables that grow for ever, by the names that statements give them.
-const GROWING: [&str; 12] = [
+const GROWING: [&str; 18] = [
     "payments",
     "p",
     "dispatches",
@@ -22,6 +25,12 @@ const GROWING: [&str; 12] = [
     "notices",
     "n",
     "refusals",
+    "changes",
+    "c",
+    "pushes",
+    "e",
+    "utterances",
+    "outgoing",
 ];
 
 /// The statements of the status count everything; a person looks at it now and then.
@@ -141,4 +150,46 @@ async fn reading_a_page_of_anything_sorts_nothing_but_the_page() {
         let whole = plan.iter().any(|step| reads_all(step, &any_index) && step.contains("USING"));
         assert!(!whole, "{statement}\n{}", plan.join("\n"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_are_found_by_their_index_in_the_order_they_came_without_sorting() {
+    let db = TestDatabase::sqlite();
+    let store = db.open().await;
+    live(&*store, 10, 50).await;
+    let search = Search {
+        query: Query::read("hello \"it is\" -not"),
+        user: Some("u1".into()),
+        before_event: Some(1_000),
+        limit: 10,
+        ..Search::default()
+    };
+    let (_, statements) = statements_of(store.search_utterances(&search)).await;
+    let mut direct = db.direct().await;
+    let mut seen = 0;
+    for statement in statements.iter().filter(|text| one_line(text).contains("MATCH")) {
+        seen += 1;
+        let plan = direct.plan(statement).await;
+        let found = |step: &str| plan.iter().any(|one| one.contains(step));
+        assert!(found("SCAN w VIRTUAL TABLE INDEX"), "{plan:#?}");
+        assert!(found("SEARCH u USING INTEGER PRIMARY KEY"), "{plan:#?}");
+        let inner = plan.iter().take_while(|step| !step.starts_with("SCAN found"));
+        assert!(!inner.clone().any(|step| step.contains("TEMP B-TREE")), "{plan:#?}");
+    }
+    assert_eq!(seen, 1, "{statements:?}");
+}
+
+#[tokio::test]
+async fn postgresql_finds_words_by_their_index() {
+    let db = TestDatabase::postgres().await;
+    let store = db.open().await;
+    live(&*store, 10, 50).await;
+    let mut direct = db.direct().await;
+    // So few rows are read faster as a whole.
+    direct.run("SET enable_seqscan = off; SET enable_indexscan = off").await.unwrap();
+    let wanted = "EXPLAIN SELECT event_id FROM utterances u \
+         WHERE u.terms @@ phraseto_tsquery('pg_catalog.russian', 'hello') \
+         ORDER BY u.event_id DESC LIMIT 10";
+    let plan = direct.rows(wanted).await.concat().join("\n");
+    assert!(plan.contains("utterances_terms"), "{plan}");
 }

@@ -1,4 +1,5 @@
-//! The schema is the same on both engines.
+//! The schema is the same on both engines, but for what each searches words in: `utterances_words`
+//! here, `utterances.terms` there.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,7 +24,8 @@ const SQLITE_COLUMNS: &str = "SELECT t.name, c.name, \
      CASE WHEN c.\"notnull\" = 1 OR c.pk > 0 THEN 'not null' ELSE 'null' END, \
      CASE WHEN c.pk > 0 THEN 'key ' || c.pk ELSE '' END \
      FROM sqlite_master t JOIN pragma_table_info(t.name) c \
-     WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND t.name NOT LIKE '_sqlx%'";
+     WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND t.name NOT LIKE '_sqlx%' \
+     AND t.name NOT LIKE 'utterances_words%'";
 
 const POSTGRES_COLUMNS: &str = "SELECT c.table_name::text, c.column_name::text, \
      c.data_type::text, \
@@ -34,7 +36,7 @@ const POSTGRES_COLUMNS: &str = "SELECT c.table_name::text, c.column_name::text, 
      WHERE k.table_schema = c.table_schema AND k.table_name = c.table_name \
      AND k.column_name = c.column_name), '') \
      FROM information_schema.columns c WHERE c.table_schema = current_schema() \
-     AND c.table_name NOT LIKE '_sqlx%'";
+     AND c.table_name NOT LIKE '_sqlx%' AND c.column_name <> 'terms'";
 
 const SQLITE_INDEXES: &str =
     "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL";
@@ -42,7 +44,7 @@ const SQLITE_INDEXES: &str =
 const POSTGRES_INDEXES: &str = "SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i \
      JOIN pg_class c ON c.oid = i.indexrelid \
      JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE n.nspname = current_schema() AND NOT EXISTS (SELECT 1 FROM pg_constraint o \
+     WHERE n.nspname = current_schema() AND c.relname <> 'utterances_terms' AND NOT EXISTS (SELECT 1 FROM pg_constraint o \
      WHERE o.conindid = i.indexrelid AND o.contype IN ('p', 'u'))";
 
 /// An index in one spelling: PostgreSQL adds casts and brackets and has another word for a list.

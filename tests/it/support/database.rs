@@ -1,5 +1,6 @@
 //! A database of one's own for each test, taken away at its end however it ends.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use freeline::store::postgres::PostgresStore;
 use freeline::store::sqlite::SqliteStore;
 use freeline::store::{Rules, Store};
 use freeline::wake::Wake;
+use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 /// An empty database of one engine.
@@ -102,6 +104,33 @@ impl TestDatabase {
         [first, second]
     }
 
+    /// Makes the tables as the version before the migration `next` left them, and answers a
+    /// connection to them.
+    pub(crate) async fn before(&self, next: &str) -> Direct {
+        let engine = if self.takes_replicas() { "postgres" } else { "sqlite" };
+        let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(engine);
+        let some = tempfile::tempdir().expect("a temporary directory");
+        for file in std::fs::read_dir(all).expect("the migrations") {
+            let file = file.expect("a migration");
+            let name = file.file_name().into_string().expect("its name");
+            if *name < *next {
+                std::fs::copy(file.path(), some.path().join(name)).expect("a copy of it");
+            }
+        }
+        let migrator = Migrator::new(some.path()).await.expect("migrations");
+        let url = self.url();
+        if self.takes_replicas() {
+            let mut connection = PgConnection::connect(&url).await.expect("a connection");
+            migrator.run(&mut connection).await.expect("old tables");
+            Direct::Postgres(connection)
+        } else {
+            let url = format!("{url}?mode=rwc");
+            let mut connection = SqliteConnection::connect(&url).await.expect("a new file");
+            migrator.run(&mut connection).await.expect("old tables");
+            Direct::Sqlite(connection)
+        }
+    }
+
     /// A connection past the store.
     pub(crate) async fn direct(&self) -> Direct {
         match &self.place {
@@ -148,6 +177,7 @@ pub(crate) fn rules() -> Rules {
         default_user: None,
         default_author: None,
         read_event: |body| read_event(body).map_err(|error| error.to_string()),
+        hand_over: true,
         look_after_silence: Span::from_secs(7_200),
         notices_are_sent: true,
     }

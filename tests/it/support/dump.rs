@@ -1,7 +1,10 @@
 //! Everything a store shows, as text: without the numbers that each engine counts for itself.
 
 use freeline::core::time::Time;
-use freeline::store::{EventFilter, LineFilter, PaymentFilter, Store, TreatmentFilter};
+use freeline::store::{
+    ChangesFrom, Conversation, EventFilter, LineFilter, PaymentFilter, Store, TreatmentFilter,
+    UtteranceFilter,
+};
 
 /// More than any test writes.
 const ALL: i64 = 100_000;
@@ -21,6 +24,12 @@ pub(crate) async fn dump(store: &dyn Store, now: Time) -> Vec<String> {
     let treatments = TreatmentFilter { limit: ALL, ..TreatmentFilter::default() };
     for treatment in store.list_treatments(&treatments).await.unwrap() {
         lines.push(format!("{treatment:?}"));
+        let of = Conversation::Treatment(treatment.id);
+        let filter = UtteranceFilter { of, after_event: 0, cursor: None, limit: ALL };
+        for mut one in store.list_utterances(&filter).await.unwrap() {
+            one.said.event = 0;
+            lines.push(format!("{one:?} {:?}", one.said.words()));
+        }
     }
     for line in store.list_lines(&LineFilter { limit: ALL, ..LineFilter::default() }).await.unwrap()
     {
@@ -32,6 +41,8 @@ pub(crate) async fn dump(store: &dyn Store, now: Time) -> Vec<String> {
         event.id = 0;
         lines.push(format!("{event:?}"));
     }
+    let changes = store.changes(ChangesFrom::Oldest, ALL).await.unwrap().expect("from the oldest");
+    lines.extend(changes.items.iter().map(|change| format!("{change:?}")));
     lines.push(format!("{:?}", store.hook_targets().await.unwrap()));
     lines.push(format!("{:?}", store.status(now).await.unwrap()));
     lines.push(format!("{:?}", store.next_due().await.unwrap()));

@@ -60,25 +60,42 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> Option<Value> {
+        self.ask(method, path, body).await.ok()
+    }
+
+    /// The same; or why it is not answered, for whoever reads a failure.
+    async fn ask(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, String> {
         let call = self.http.request(method, format!("{}/api/v1{path}", self.base));
-        let answer = call.bearer_auth(TOKEN).json(body).send().await.ok()?;
+        let sending = call.bearer_auth(TOKEN).json(body).send();
+        let answer = sending.await.map_err(|error| format!("{error:?}"))?;
         let status = answer.status();
-        let text = answer.text().await.ok()?;
+        let text = answer.text().await.map_err(|error| format!("{error:?}"))?;
         assert!(status.is_success() || status == 503, "{path}: {status} {text}");
-        if status.is_success() { serde_json::from_str(&text).ok() } else { None }
+        if !status.is_success() {
+            return Err(text);
+        }
+        serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
     }
 
     /// Repeats a call until it is answered, as the ERP does: the key makes that safe.
     pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
+        let mut last = "nothing".to_owned();
         let calling = async {
             loop {
-                if let Some(answer) = self.try_call(method.clone(), path, body).await {
-                    return answer;
+                match self.ask(method.clone(), path, body).await {
+                    Ok(answer) => return answer,
+                    Err(why) => last = why,
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        tokio::time::timeout(WITHIN, calling).await.expect("the call is answered")
+        let answered = tokio::time::timeout(WITHIN, calling).await;
+        answered.unwrap_or_else(|_| panic!("{path} is not answered; what came last: {last}"))
     }
 }
 

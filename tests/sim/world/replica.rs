@@ -86,7 +86,7 @@ impl Replica {
         let sender = Arc::new(Sender::new(parts.clone(), around.mode, Wake::default()));
         Self {
             workers: [
-                Arc::new(Intake(parts.clone())),
+                Arc::new(Intake::new(parts.clone())),
                 Arc::new(Dispatcher(parts.clone())),
                 Arc::<Sender>::clone(&sender),
                 sender,

@@ -12,11 +12,13 @@ use freeline::core::payment::{Command, CommandRefused};
 use freeline::core::platform::{PlatformLine, Subscription};
 use freeline::core::time::{Span, Time};
 use freeline::store::{
-    Added, AddedOutgoing, Audited, ClaimedDispatch, ClaimedNotice, ClaimedOutgoing, Counterparty,
-    Cursor, Directory, DispatchRound, EventFilter, EventRecord, HookRecord, HookTarget, Kept,
-    Lease, LineEntry, LineFilter, LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue,
-    NoticeOutcome, OutgoingFilter, OutgoingRecord, PaymentDetails, PaymentFilter, PaymentRecord,
-    Result, StatusReport, Store, TreatmentFilter, TreatmentRecord, UserLine,
+    Added, AddedOutgoing, Audited, CaughtUp, Changes, ChangesFrom, ClaimedDispatch, ClaimedNotice,
+    ClaimedOutgoing, ClaimedPushes, ConversationRecord, Counterparty, Cursor, Directory,
+    DispatchRound, EventFilter, EventRecord, HookRecord, HookTarget, Kept, Lease, LineEntry,
+    LineFilter, LineReport, Manager, NewEvent, NewOutgoing, NewPayment, NextDue, NoticeOutcome,
+    OutgoingFilter, OutgoingRecord, ParkedPush, PaymentDetails, PaymentFilter, PaymentRecord,
+    PushOutcome, PushReport, Result, Search, StatusReport, Store, TreatmentFilter, TreatmentRecord,
+    UserLine, UtteranceFilter, UtteranceRecord,
 };
 
 use super::platform::SharedPlatform;
@@ -132,9 +134,23 @@ pass_on! {
         requested_at: Time
     ) -> bool;
     fn put_platform_lines(lines: &[PlatformLine], now: Time) -> ();
+    fn changes(from: ChangesFrom, limit: i64) -> Option<Changes>;
+    fn newest_change() -> i64;
+    fn forget_changes(before: Time, limit: i64) -> usize;
+    fn begin_pushing() -> ();
+    fn claim_pushes(now: Time, lease_until: Time, limit: i64) -> ClaimedPushes;
+    fn record_push(seq: i64, fence: i64, outcome: &PushOutcome, now: Time) -> bool;
+    fn parked_pushes(behind: i64, limit: i64) -> Vec<ParkedPush>;
+    fn replay_pushes(seq: Option<i64>, now: Time) -> usize;
+    fn next_push_due(now: Time) -> Option<Time>;
+    fn push_report() -> Option<PushReport>;
     fn list_lines(filter: &LineFilter) -> Vec<LineReport>;
     fn list_treatments(filter: &TreatmentFilter) -> Vec<TreatmentRecord>;
     fn treatment(id: &TreatmentId) -> Option<TreatmentRecord>;
+    fn list_utterances(filter: &UtteranceFilter) -> Vec<UtteranceRecord>;
+    fn search_utterances(search: &Search) -> Vec<UtteranceRecord>;
+    fn list_conversations(filter: &TreatmentFilter) -> Vec<ConversationRecord>;
+    fn catch_up(now: Time, limit: i64) -> CaughtUp;
     fn status(now: Time) -> StatusReport;
     fn audit(after: Option<&Cursor>, again: &[PaymentId], now: Time) -> Audited;
     fn ping() -> ();
