@@ -101,9 +101,9 @@ fn zone(given: &mut Given) -> TimeZone {
     TimeZone::get(given.required().as_text()).expect("a time zone")
 }
 
-fn moved(date: DateTime, from: TimeZone, to: TimeZone) -> Value {
+fn moved(date: DateTime, from: &TimeZone, to: &TimeZone) -> Value {
     let zoned = from.to_zoned(date).expect("a time of that zone");
-    Value::Date(zoned.with_time_zone(to).datetime())
+    Value::Date(zoned.with_time_zone(to.clone()).datetime())
 }
 
 fn chars(given: &mut Given) -> Vec<char> {
@@ -185,11 +185,11 @@ impl Machine<'_> {
             "Дата" => date(given.required().as_text())?,
             "УниверсальноеВремя" => {
                 let date = given.required().as_date();
-                moved(date, zone(given), TimeZone::UTC)
+                moved(date, &zone(given), &TimeZone::UTC)
             }
             "МестноеВремя" => {
                 let date = given.required().as_date();
-                moved(date, TimeZone::UTC, zone(given))
+                moved(date, &TimeZone::UTC, &zone(given))
             }
             "ЧасовойПоясСеанса" => Value::text(SESSION_ZONE),
             "ТранзакцияАктивна" => Value::Bool(self.house.in_transaction),

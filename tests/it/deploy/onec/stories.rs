@@ -239,7 +239,7 @@ async fn a_treatment_is_assigned_transferred_and_closed(database: TestDatabase) 
         r#"FreelineКлиент.ПередатьОбращение(Настройки, Ид, "{line 2}", "Просят склад")"#,
         r#"FreelineКлиент.ЗакрытьОбращение(Настройки, Ид, "{specialist}")"#,
         r#"FreelineКлиент.ЗакрытьОбращение(Настройки, Ид, "{specialist}", 1)"#,
-        r#"FreelineКлиент.ЗакрытьОбращение(Настройки, Ид)"#,
+        "FreelineКлиент.ЗакрытьОбращение(Настройки, Ид)",
     ];
     let mut results = Vec::new();
     for step in steps {
