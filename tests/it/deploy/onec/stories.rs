@@ -276,6 +276,7 @@ async fn changes_are_read_behind_a_cursor_that_the_caller_keeps(database: TestDa
         Ответы.Добавить(Первая);
         Ответы.Добавить(Вторая);
         Ответы.Добавить(FreelineКлиент.ПрочитатьИзменения(Настройки));
+        Ответы.Добавить(FreelineКлиент.ПрочитатьИзменения(Настройки, \"999999\"));
         Возврат Ответы;"
     );
     let told = using(&world, &read).await;
@@ -286,6 +287,7 @@ async fn changes_are_read_behind_a_cursor_that_the_caller_keeps(database: TestDa
     let rest = answers[1]["Данные"]["items"].as_array().unwrap();
     assert!(rest.iter().any(|change| change["state"] == "dispatched"), "{rest:?}");
     assert_eq!(answers[2]["Успех"], true);
+    assert_eq!(answers[3]["Код"], "cursor_gone", "{}", answers[3]);
 }
 
 on_both!(a_connection_is_checked_and_a_wrong_secret_is_told);
