@@ -248,7 +248,9 @@ on_both_engines! {
     }
 
     async fn whoever_waits_for_changes_is_answered_at_the_signal(database) {
-        let mut stage = Stage::ready(&database, &[]).await;
+        // The request may be on its way yet when the signal comes: it is still taken for a while.
+        let grace = [("FREELINE_STOP_GRACE", "3s".to_owned())];
+        let mut stage = Stage::ready(&database, &grace).await;
         let url = format!("http://{}/api/v1/changes?after=now&wait=50", stage.service.address());
         let waiting = async {
             let answer = visitor().get(url).bearer_auth(TOKEN).send().await.expect("an answer");

@@ -137,8 +137,9 @@ async fn a_file_whose_deadline_came_is_not_begun() {
     }
 }
 
-/// How long the head and the body of a request are; reads without keeping anything.
-async fn measure(socket: &mut TcpStream) -> (usize, usize) {
+/// How long the body of a request is said to be, if its head arrives, and how much of it comes; reads
+/// without keeping anything.
+async fn measure(socket: &mut TcpStream) -> (Option<usize>, usize) {
     let (mut head, mut body) = (Vec::new(), 0);
     let mut chunk = vec![0; 64 * 1_024];
     let mut length = None;
@@ -156,7 +157,7 @@ async fn measure(socket: &mut TcpStream) -> (usize, usize) {
             }
         }
         if read == 0 || length.is_some_and(|length| body >= length) {
-            return (length.unwrap(), body);
+            return (length, body);
         }
     }
 }
@@ -187,8 +188,8 @@ async fn a_large_file_is_never_whole_in_memory() {
         },
         client.send_file(&outgoing)
     );
-    assert_eq!((sent, read), (Answer::Done, length));
-    assert!(length > usize::try_from(BYTES).unwrap() && length < 2_000 + (256 << 20));
+    assert_eq!((sent, Some(read)), (Answer::Done, length));
+    assert!(read > usize::try_from(BYTES).unwrap() && read < 2_000 + (256 << 20));
     let grown = peak_kib() - before;
     assert!(grown < 16 * 1_024, "it took {grown} KiB more");
 }
@@ -211,6 +212,7 @@ async fn a_file_that_becomes_shorter_meanwhile_is_never_a_whole_form() {
         },
         client.send_file(&outgoing)
     );
-    assert!(read < length, "{read} of {length}");
+    // Where the client was quicker to see it than the socket to be read, not even the head arrives.
+    assert!(length.is_none_or(|length| read < length), "{read} of {length:?}");
     check_unknown(&sent, "the file became shorter");
 }
